@@ -63,6 +63,8 @@ class AtomicFile {
   int file_ = -1;
 };
 
+// All of `bytes` to an open descriptor; `path` is for the message.
+void write_all(int file, std::span<const std::byte> bytes, const fs::path& path);
 // Atomic, synced.
 void write_file(const fs::path& path, std::string_view text);
 // Throws format when the file is larger than `limit` bytes.
