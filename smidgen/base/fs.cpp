@@ -228,6 +228,11 @@ std::string read_file(const fs::path& path, uint64_t limit) {
   return text;
 }
 
+bool path_exists(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
 void sync_file(const fs::path& path) {
   Descriptor file(path, O_RDONLY);
   if (file.get() < 0) throw os_error("sync", path, errno);
