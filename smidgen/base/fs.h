@@ -63,10 +63,15 @@ class AtomicFile {
   int file_ = -1;
 };
 
+// All of `bytes` to an open descriptor; `path` is for the message.
+void write_all(int file, std::span<const std::byte> bytes, const fs::path& path);
 // Atomic, synced.
 void write_file(const fs::path& path, std::string_view text);
 // Throws format when the file is larger than `limit` bytes.
 std::string read_file(const fs::path& path, uint64_t limit = uint64_t{1} << 30);
+
+// False also where a folder on the way may not be read.
+bool path_exists(const fs::path& path);
 
 void sync_file(const fs::path& path);
 void sync_folder(const fs::path& path);

@@ -48,6 +48,7 @@ class CheckpointStore {
 
  private:
   void clean() const;
+  void remove_complete(const fs::path& path) const;
   void retain(const Retention& retention) const;
   fs::path folder_;
 };

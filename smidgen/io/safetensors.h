@@ -1,6 +1,6 @@
 // safetensors: 8 bytes of little-endian header length, a JSON header, one packed buffer.
-// Source: huggingface/safetensors (README.md, safetensors/src/tensor.rs). Files that are written equal the Python
-// library's byte for byte, given equal metadata order.
+// Source: huggingface/safetensors (README.md, safetensors/src/tensor.rs). Files written here equal the Python
+// library's byte for byte (with more than one metadata key its order is random, ours is sorted).
 #pragma once
 
 #include <filesystem>
@@ -19,8 +19,8 @@ using Metadata = std::map<std::string, std::string>;
 // An open file. Every tensor's place is checked when the file is opened: sorted offsets tile the buffer from 0 to its
 // end without hole or overlap, sizes equal shape times format, no name occurs twice. Errors are `format` and
 // name the file, the byte offset and the tensor.
-// Differs from the reference: an unknown field of a tensor entry and a repeated key are refused, where the reference
-// takes the last one in silence.
+// Differs from the reference, which takes all of these in silence: a repeated name, an unknown field of a tensor entry,
+// an entry written as an array, and blanks before the first brace are refused.
 class SafetensorsFile : public TensorStore {
  public:
   explicit SafetensorsFile(const fs::path& path);
