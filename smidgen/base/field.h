@@ -27,7 +27,7 @@ struct Field {
   std::string env = {};                      // environment variable; SMIDGEN_<KEY> when empty
 };
 
-// A number of bytes, written "2GB" (10^9), "2GiB" (2^30), "512" or "max" units of the same kind.
+// A number of bytes, written "2GB" (10^9), "2GiB" (2^30), "512KB" or "512".
 struct Size {
   int64_t bytes = 0;
   operator int64_t() const { return bytes; }
@@ -36,7 +36,7 @@ struct Size {
 
 // Parses a size; throws usage naming the text. "1.5GiB", "500 MB" and "4096" are fine.
 Size parse_size(std::string_view text);
-// The shortest exact spelling: 2000000000 -> "2GB", 1536 -> "1.5KiB", 1537 -> "1537".
+// The largest unit that divides it: 2000000000 -> "2GB", 1536 -> "1536".
 std::string to_string(Size size);
 
 // Which sites something attaches to: a word ("all-linear"), names, or patterns ("re:..."), in any mixture.
@@ -94,7 +94,10 @@ template <>
 struct FieldType<std::string> {
   static void describe(Json& node) { node["type"] = "string"; }
   static Json write(const std::string& value) { return value; }
-  static std::string read(const Json& value) { return value.get<std::string>(); }
+  // A choice that nobody made is null in JSON and empty here.
+  static std::string read(const Json& value) {
+    return value.is_null() ? std::string() : value.get<std::string>();
+  }
 };
 
 template <>
