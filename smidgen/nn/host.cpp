@@ -375,12 +375,12 @@ at::Tensor replacement(const SlotTable& table, int slot) {
 }  // namespace
 
 at::Tensor EmbeddingHost::forward(const at::Tensor& ids, const Rows& rows) const {
-  if (!attached(rows)) return embedding(weight().current(), ids);
+  if (!attached(rows)) return smidgen::embedding(weight().current(), ids);
   Tensors blocks;
   for (const Segment& segment : rows.segments) {
     const at::Tensor part = ids.narrow(0, segment.begin, segment.end - segment.begin);
     const at::Tensor dense = replacement(tables_[0], segment.slot);
-    blocks.push_back(dense.defined() ? embedding(dense, part) : embedding(weight().current(), part));
+    blocks.push_back(dense.defined() ? smidgen::embedding(dense, part) : smidgen::embedding(weight().current(), part));
   }
   return at::cat(blocks, 0);
 }
