@@ -325,10 +325,11 @@ Json check_fields(const Json& fields, const Json& values, const std::string& pat
       checked[name] = check_fields(node["fields"], Json::object(), dotted(path, name), where, registries);
     } else if (node.contains("required")) {
       fail(dotted(path, name), "must be set", where, node.value("help", ""));
-    } else if (node["type"] == "oneof" && !node["default"].is_null()) {
-      checked[name] = check_oneof(node, node["default"], dotted(path, name), where, registries);
     } else {
-      checked[name] = node["default"];
+      const Json value = node.value("default", Json());
+      const bool choose = node["type"] == "oneof" && !value.is_null();
+      checked[name] =
+          choose ? check_oneof(node, value, dotted(path, name), where, registries) : value;
     }
   }
   return checked;
