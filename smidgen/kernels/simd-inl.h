@@ -35,7 +35,7 @@ HWY_MAYBE_UNUSED HWY_INLINE V load(D d, const Bf16* p) {
 HWY_MAYBE_UNUSED HWY_INLINE void store(D d, V v, float* p) { hn::StoreU(v, d, p); }
 
 // Round to nearest even; NaN becomes the quiet NaN.
-HWY_MAYBE_UNUSED HWY_INLINE void store(D d, V v, Bf16* p) {
+HWY_MAYBE_UNUSED HWY_INLINE void store(D, V v, Bf16* p) {
   const hn::Rebind<uint32_t, D> d32;
   const hn::Rebind<uint16_t, D> d16;
   const auto bits = hn::BitCast(d32, v);

@@ -82,7 +82,7 @@ at::Tensor cross_entropy_ref(const at::Tensor& logits, const at::Tensor& targets
 
 // cross_entropy(hidden W^T, ...) without the logits [n, v] ever existing whole: blocks of rows are multiplied, scored
 // and turned into gradients at once, so the backward pass only scales. Rows without a target or weight cost
-// nothing. hidden [n, d]; the head is frozen, or a dense trainable fp32 [v, d] whose product runs in `arithmetic`.
+// nothing. hidden [n, d]; the head is frozen (and must outlive the backward pass), or a dense trainable fp32 [v, d] whose product runs in `arithmetic`.
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head,
                                 const at::Tensor& targets, const at::Tensor& weights = {});
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head,

@@ -73,7 +73,7 @@ at::Tensor BaseWeight::tile(int64_t row0, int64_t row1) const {
 at::Tensor BaseWeight::rows(const at::Tensor& ids) const {
   const at::NoGradGuard no_grad;
   if (ids.dim() != 1 || ids.scalar_type() != at::kLong) {
-    throw Error(ErrorKind::mismatch, str("[base weight] ids must be int64 [n], got ", ids.scalar_type(),
+    throw Error(ErrorKind::mismatch, str("[base weight] ids must be int64 [n], got ", c10::toString(ids.scalar_type()),
                                          " ", shape_str(ids.sizes())));
   }
   const at::Tensor packed = ids.contiguous();
