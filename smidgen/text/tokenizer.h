@@ -7,7 +7,9 @@
 // GPT-2's for all of them, without the digit rule of SmolLM2; its ids then differ from those the model was trained
 // with ("2024" becomes one piece). This reader follows the original tokenizer of the model:
 //   smollm          Sequence[Digits(individual), ByteLevel], null normaliser
-//   gpt-2, default  ByteLevel
+//   gpt-2           ByteLevel
+// and refuses every other word, `default` and none at all included, rather than guess.
+// `truncation` and `padding` of tokenizer.json are ignored, as transformers does unless it is asked.
 //
 // Text that is not UTF-8. `tokenizers` takes Python strings, so it never sees any; the usual way there is
 // errors="replace". The same here: each maximal broken part is read as U+FFFD, then encoded.
