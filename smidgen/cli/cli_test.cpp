@@ -37,10 +37,10 @@ class Cli : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     root_ = fs::path(testing::TempDir()) / str("cli_", ::getpid());
-    for (const char* folder : {"bin", "lib", "bare"}) fs::create_directories(root_ / folder);
+    for (const char* folder : {"bin", "lib", "bare/bin"}) fs::create_directories(root_ / folder);
     // Copies, not links: the program looks for its parts beside where it really lies.
     fs::copy_file(SMIDGEN_PROGRAM, root_ / "bin/smidgen");
-    fs::copy_file(SMIDGEN_PROGRAM, root_ / "bare/smidgen");
+    fs::copy_file(SMIDGEN_PROGRAM, root_ / "bare/bin/smidgen");
     fs::copy_file(SMIDGEN_FAKE_CORE, root_ / "lib/libsmidgen_core.so");
     fs::create_directories(root_ / "share/smidgen");
     const Outcome written =
@@ -80,6 +80,7 @@ class Cli : public testing::Test {
   // Starts the waiting core, sends the signals when it is ready.
   static int interrupted(const std::vector<int>& signals) {
     const fs::path out = root_ / "waiting";
+    fs::remove(out);
     const pid_t id = start({"eval", "--model", "m", "--act", "wait"}, {}, "bin", out, root_ / "err");
     for (int i = 0; i < 2000 && contents(out) != "ready\n"; ++i) ::usleep(5000);
     for (const int number : signals) ::kill(id, number);
@@ -172,14 +173,14 @@ TEST_F(Cli, Signals) {
 }
 
 TEST_F(Cli, WithoutACore) {
-  const Outcome tune = run({"tune", "--model", "m"}, {}, "bare");
+  const Outcome tune = run({"tune", "--model", "m"}, {}, "bare/bin");
   EXPECT_EQ(tune.code, 1);
   EXPECT_NE(tune.err.find("no core library"), std::string::npos) << tune.err;
   EXPECT_NE(tune.err.find("hint: "), std::string::npos);
-  const Outcome doctor = run({"doctor", "--json"}, {}, "bare");
+  const Outcome doctor = run({"doctor", "--json"}, {}, "bare/bin");
   EXPECT_EQ(doctor.code, 0);
   EXPECT_EQ(Json::parse(doctor.out)["ok"], false);
-  EXPECT_EQ(run({"list", "verbs"}, {}, "bare").code, 0);
+  EXPECT_EQ(run({"list", "verbs"}, {}, "bare/bin").code, 0);
 }
 
 TEST_F(Cli, Doctor) {
