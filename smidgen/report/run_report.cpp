@@ -18,8 +18,8 @@ constexpr size_t kOpenRows = 12;  // a longer table waits behind <details>
 std::string fixed(double value, int digits) {
   if (!std::isfinite(value)) return "not finite";
   char text[400];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
+  std::snprintf(text, sizeof text, "%.*f", digits, std::abs(value));
+  return std::string(value < 0 ? "\u2212" : "") + text;
 }
 
 // 1234567 -> "1,234,567".

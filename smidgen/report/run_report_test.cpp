@@ -96,7 +96,7 @@ TEST(RunReport, HasEveryPart) {
   const std::string html = render(example());
   write_for_browser("full.html", html);
   for (const char* part : {"<strong>1.912 <i>\u2192</i> 1.604</strong>", "<strong>6.767 <i>\u2192</i> 4.973</strong>",
-                           "<strong class=\"good\">\u221216.1 %</strong>", "over 10,412 tokens of 96 samples", "interval: -0.341 to -0.262.",
+                           "<strong class=\"good\">\u221216.1 %</strong>", "over 10,412 tokens of 96 samples", "interval: \u22120.341 to \u22120.262.",
                            "Learning rate", "Memory", "Sequence 1: 21 of 86 tokens are learned",
                            "<mark>return (sep or &#39; &#39;)", "32 tensors, 147,456 numbers", "<dd>2,442,240</dd>", "recipe.yaml:4"}) {
     EXPECT_NE(html.find(part), std::string::npos) << part;

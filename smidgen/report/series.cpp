@@ -87,9 +87,8 @@ std::vector<Point> moving_average(const std::vector<Point>& points, size_t windo
   std::vector<Point> smooth = points;
   for (size_t i = 0; i < n; ++i) {
     if (!finite(points[i])) continue;
-    const size_t r = std::min({reach, i, n - 1 - i});
-    const size_t count = counts[i + r + 1] - counts[i - r];
-    smooth[i].y = offset + (sums[i + r + 1] - sums[i - r]) / static_cast<double>(count);
+    const size_t from = i - std::min(i, reach), to = std::min(n, i + reach + 1);
+    smooth[i].y = offset + (sums[to] - sums[from]) / static_cast<double>(counts[to] - counts[from]);
   }
   return smooth;
 }

@@ -29,8 +29,8 @@ struct Bucket {
 // are not finite are dropped, and a bucket that held only such points stays as a gap (count 0).
 std::vector<Bucket> decimate(const std::vector<Point>& points, size_t most);
 
-// Mean over a window of `window` points centred on each (shorter at both ends, where it stays symmetric, so a
-// straight line is returned unchanged). Non-finite points stay gaps and enter no mean.
+// Mean over the `window` points around each, cut off at both ends (the last value is the mean of the last half
+// window, not one noisy step). Non-finite points stay gaps and enter no mean.
 std::vector<Point> moving_average(const std::vector<Point>& points, size_t window);
 
 // Last finite point; false when there is none.

@@ -41,6 +41,37 @@ std::string px(double value) {
   return text;
 }
 
+// Labels of one axis with equally many decimals, so that the points stand below each other.
+std::vector<std::string> tick_labels(const std::vector<double>& ticks) {
+  const auto decimals_of = [](const std::string& label) {
+    const size_t dot = label.find('.');
+    return dot == std::string::npos ? 0 : label.size() - dot - 1;
+  };
+  std::vector<std::string> labels;
+  size_t decimals = 0;
+  bool plain = true;  // no unit and no exponent
+  for (const double tick : ticks) {
+    labels.push_back(format_number(tick));
+    decimals = std::max(decimals, decimals_of(labels.back()));
+    plain = plain && labels.back().find_first_not_of("-0123456789.") == std::string::npos;
+  }
+  for (std::string& label : labels) {
+    const size_t missing = decimals - decimals_of(label);
+    if (!plain || missing == 0 || label == "0") continue;
+    if (missing == decimals) label += '.';
+    label.append(missing, '0');
+  }
+  return labels;
+}
+
+// A name in the legend: 24 bytes at most, cut at a character.
+std::string short_name(const std::string& name) {
+  if (name.size() <= 24) return name;
+  size_t end = 23;
+  while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xC0) == 0x80) --end;
+  return name.substr(0, end) + "\u2026";
+}
+
 // At least one unit in the last digit that a double has, so that a constant curve gets a scale too.
 void widen(double& low, double& high, double part) {
   double pad = (high / 2 - low / 2) * 2 * part;
@@ -79,10 +110,10 @@ class Painter {
       colour = colour % kColours + 1;
       Point end;
       if (!last_finite(line.series.points, end)) continue;
-      Drawn drawn{line.series.name, colour, decimate(line.series.points, most()), {}, line.markers, end};
+      Drawn drawn{short_name(line.series.name), colour, decimate(line.series.points, most()), {}, line.markers, end};
       if (line.smooth && line.series.points.size() >= 8) {
-        // A thirtieth of the run, but never so little that two steps beside each other decide.
-        const size_t window = std::max<size_t>(5, line.series.points.size() / 30) | 1;
+        // A twentieth of the run, but never so little that two steps beside each other decide.
+        const size_t window = std::max<size_t>(5, line.series.points.size() / 20) | 1;
         for (const Bucket& b : decimate(moving_average(line.series.points, window), most())) {
           drawn.smooth.push_back({b.x, b.count ? b.mean : NAN});
         }
@@ -96,10 +127,15 @@ class Painter {
 
   void scale() {
     double x_low = INFINITY, x_high = -INFINITY, y_low = INFINITY, y_high = -INFINITY;
+    for (const ChartLine& line : chart_.lines) {
+      for (const Point& p : line.series.points) {
+        if (!std::isfinite(p.x)) continue;
+        x_low = std::min(x_low, p.x);
+        x_high = std::max(x_high, p.x);
+      }
+    }
     for (const Drawn& line : drawn_) {
       for (const Bucket& b : line.raw) {
-        x_low = std::min(x_low, b.x);
-        x_high = std::max(x_high, b.x);
         if (b.count == 0) continue;
         y_low = std::min(y_low, b.low);
         y_high = std::max(y_high, b.high);
@@ -120,7 +156,8 @@ class Painter {
     x_.low = x_low, x_.high = x_high, y_.low = y_low, y_.high = y_high;
     y_ticks_ = y_.log ? log_ticks(y_low, y_high) : nice_ticks(y_low, y_high, chart_.height / 55);
     double left = 0, right = 0;
-    for (const double tick : y_ticks_) left = std::max(left, kFigure * static_cast<double>(format_number(tick).size()));
+    y_labels_ = tick_labels(y_ticks_);
+    for (const std::string& label : y_labels_) left = std::max(left, kFigure * static_cast<double>(label.size()));
     for (const Drawn& line : drawn_) {
       right = std::max(right, kFigure * static_cast<double>(format_number(line.end.y).size()));
     }
@@ -136,9 +173,10 @@ class Painter {
 
   void grid() {
     std::string path;
-    for (const double tick : y_ticks_) {
-      path += str("M", px(x_.from), " ", px(y_(tick)), "H", px(x_.to));
-      text(x_.from - 6, y_(tick) + 3.8, format_number(tick), "end", "tick");
+    for (size_t i = 0; i < y_ticks_.size(); ++i) {
+      const double y = y_(y_ticks_[i]);
+      path += str("M", px(x_.from), " ", px(y), "H", px(x_.to));
+      text(x_.from - 6, y + 3.8, y_labels_[i], "end", "tick");
     }
     out_ += "<path class=\"grid\" d=\"" + path + "\"/>\n";
     path = str("M", px(x_.from), " ", px(y_.from), "H", px(x_.to));
@@ -148,7 +186,7 @@ class Painter {
     }
     out_ += "<path class=\"axis\" d=\"" + path + "\"/>\n";
     text((x_.from + x_.to) / 2, chart_.height - 5, chart_.x_label, "middle", "muted");
-    text(x_.from - 6 - (x_.from - 12), 14, chart_.y_label, "start", "muted");
+    text(0, 14, chart_.y_label, "start", "muted");
   }
 
   // The range that one column of pixels hides.
@@ -270,6 +308,7 @@ class Painter {
   std::vector<Drawn> drawn_;
   Axis x_, y_;
   std::vector<double> x_ticks_, y_ticks_;
+  std::vector<std::string> y_labels_;
   std::string out_;
 };
 

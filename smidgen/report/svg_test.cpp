@@ -87,19 +87,21 @@ TEST(Decimate, KeepsOneSpikeInAHundredThousand) {
   EXPECT_LT(line_chart(chart).size(), 60000u);
 }
 
-TEST(MovingAverage, KeepsALineAndAveragesNoise) {
+TEST(MovingAverage, KeepsALineInsideAndAveragesNoise) {
   std::vector<Point> line, noise;
   for (int i = 0; i < 50; ++i) {
     line.push_back({double(i), 3.0 * i + 1e6});
     noise.push_back({double(i), i % 2 ? 1.0 : -1.0});
   }
   const auto same = moving_average(line, 9);
-  for (int i = 0; i < 50; ++i) EXPECT_NEAR(same[i].y, line[i].y, 1e-6);
+  for (int i = 4; i < 46; ++i) EXPECT_NEAR(same[i].y, line[i].y, 1e-6);
+  EXPECT_NEAR(same[49].y, line[47].y, 1e-6);  // mean of 45 .. 49
   const auto calm = moving_average(noise, 9);
   for (int i = 4; i < 46; ++i) EXPECT_NEAR(std::abs(calm[i].y), 1.0 / 9, 1e-12);
   const auto holes = moving_average({{0, 1}, {1, NAN}, {2, 3}, {3, INFINITY}, {4, 5}}, 5);
   EXPECT_TRUE(std::isnan(holes[1].y));
   EXPECT_EQ(holes[2].y, 3);  // mean of 1, 3 and 5
+  EXPECT_EQ(holes[4].y, 4);  // mean of 3 and 5
 }
 
 TEST(Chart, PlacesPointsByHand) {
@@ -114,6 +116,18 @@ TEST(Chart, PlacesPointsByHand) {
   EXPECT_EQ(svg.rfind("<svg class=\"chart\" viewBox=\"0 0 460 270\" role=\"img\">\n<title>t</title>", 0), 0u);
   EXPECT_NE(svg.find("class=\"end c1\">10</text>"), std::string::npos);
   EXPECT_NE(svg.find("<title>step 10\na 10</title>"), std::string::npos);
+}
+
+TEST(Chart, ReachesTheLastStepOfALongRun) {
+  std::vector<Point> points;
+  for (int i = 1; i <= 3000; ++i) points.push_back({double(i), 1});
+  EXPECT_NE(line_chart(chart_of(points)).find(">3000</text>"), std::string::npos);
+}
+
+TEST(Chart, TicksShareTheirDecimals) {
+  const std::string svg = line_chart(chart_of({{0, 1.4}, {1, 2.2}}));
+  EXPECT_NE(svg.find(">2.0</text>"), std::string::npos) << svg;
+  EXPECT_NE(svg.find("class=\"end c1\">2.2</text>"), std::string::npos);
 }
 
 TEST(Chart, LogarithmicScaleSpacesFactorsEqually) {
