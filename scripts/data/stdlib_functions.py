@@ -63,9 +63,9 @@ def installed_files(package):
     if len(state) != 2 or state[0] != "installed":
         return None
     listed = [pathlib.Path(line) for line in run(["dpkg", "-L", package]).splitlines()]
-    files = [path for path in listed if path.suffix == ".py" and path.is_file()]
+    files = [path for path in listed if path.suffix == ".py" and path.is_file() and not path.is_symlink()]
     # A container may have stripped files that dpkg still lists.
-    if len(files) < sum(path.suffix == ".py" for path in listed):
+    if len(files) < sum(path.suffix == ".py" and not path.is_symlink() for path in listed):
         return None
     return state[1], pathlib.Path("/"), files
 
@@ -80,7 +80,7 @@ def fetched_files(package, cache):
         run(["dpkg-deb", "-x", str(deb), str(folder / "root")])
         (folder / "DONE").write_text(run(["dpkg-deb", "-f", str(deb), "Version"]).strip())
     root = folder / "root"
-    return (folder / "DONE").read_text(), root, sorted((root / LIBRARY).rglob("*.py"))
+    return (folder / "DONE").read_text(), root, [path for path in sorted((root / LIBRARY).rglob("*.py")) if not path.is_symlink()]
 
 
 def library_files(cache, fetch):
@@ -184,8 +184,12 @@ def sample_of(module, name, node, lines):
     # From the line after the docstring: comments in front of the first statement belong to the body. A decorated
     # inner function begins at its decorator, which this range holds too.
     body = outdented(lines, node.body[0].end_lineno + 1, node.end_lineno, node, rest[0].col_offset)
-    indented = textwrap.indent(docstring.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"'), "    ")
-    quoted = f'    """{indented.lstrip()}"""' if "\n" not in docstring.strip() else f'    """{indented.lstrip()}\n    """'
+    plain = docstring.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    if "\n" in plain:
+        plain += "\n"  # the closing quotes get a line of their own
+    elif plain.endswith('"'):
+        plain = plain[:-1] + '\\"'
+    quoted = textwrap.indent(f'"""{plain}"""', "    ")
     prompt = f"{INSTRUCTION}\n\n{signature}\n{quoted}"
     return {"prompt": prompt, "completion": body, "meta": {"module": module, "name": name, "line": node.lineno}}
 
