@@ -65,15 +65,14 @@ def test_rows_equal_their_source(made):
     for row in sample:
         meta = row["meta"]
         if meta["module"] not in trees:
-            trees[meta["module"]] = ast.parse(files[meta["module"]].read_bytes())
-        found = [n for n in ast.walk(trees[meta["module"]]) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))
-                 and n.lineno == meta["line"] and n.name == meta["name"].split(".")[-1]]
-        assert len(found) == 1
-        theirs, ours = found[0], node_of(row)
+            tree = ast.parse(files[meta["module"]].read_bytes())
+            trees[meta["module"]] = {(n.lineno, n.name): n for n in ast.walk(tree)
+                                     if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))}
+        theirs, ours = trees[meta["module"]][meta["line"], meta["name"].split(".")[-1]], node_of(row)
         assert ast.get_docstring(theirs).split() == ast.get_docstring(ours).split()
         assert ast.dump(theirs.args) == ast.dump(ours.args)
         # Dedenting moves the white space inside of multi-line strings; nothing else may differ.
-        flat = lambda nodes: " ".join(ast.unparse(ast.Module(nodes, [])).replace("\\n", " ").split())
+        flat = lambda nodes: "".join(ast.unparse(ast.Module(nodes, [])).replace("\\n", " ").split())
         assert flat(theirs.body[1:]) == flat(ours.body[1:])
 
 
@@ -106,14 +105,16 @@ def test_same_options_same_bytes(made, tmp_path):
     assert "with a docstring" in done.stdout
 
 
-def test_seed_and_limit(made, tmp_path):
-    assert script.main(["--out", str(tmp_path / "a"), "--heldout-limit", "40"]) == 0
-    small, full = rows(tmp_path / "a", "heldout.jsonl"), rows(made, "heldout.jsonl")
-    assert len(small) == 40 and all(row in full for row in small)
-    assert (tmp_path / "a" / "train.jsonl").read_bytes() == (made / "train.jsonl").read_bytes()
-    assert script.main(["--out", str(tmp_path / "b"), "--seed", "1"]) == 0
-    held = lambda folder: {r["meta"]["module"] for r in rows(folder, "heldout.jsonl")}
-    assert held(tmp_path / "b") != held(made)
+def test_seed_and_limit(made):
+    options = script.arguments(["--out", str(made)])
+    collected, _ = script.collect(script.library_files(made, False)[1], options)
+    train, full, _ = script.split(collected, options)
+    assert [r["prompt"] for r in train] == [r["prompt"] for r in rows(made, "train.jsonl")]
+    options.heldout_limit = 40
+    same, small, _ = script.split(collected, options)
+    assert same == train and len(small) == 40 and all(row in full for row in small)
+    options.seed = 1
+    assert {r["meta"]["module"] for r in script.split(collected, options)[1]} != {r["meta"]["module"] for r in full}
 
 
 def test_manifest_counts(made):
@@ -209,7 +210,9 @@ def test_wrong_calls(tmp_path, arguments):
     assert caught.value.code == 2
 
 
-def test_nothing_left_is_an_error(tmp_path, capsys):
-    assert script.main(["--out", str(tmp_path / "x"), "--max-chars", "30"]) == 1
+def test_nothing_left_is_an_error(tmp_path, capsys, monkeypatch):
+    (tmp_path / "one.py").write_text('def f(a):\n    """Add one."""\n    return a + 1 + 0 * len("abcdef")\n')
+    monkeypatch.setattr(script, "library_files", lambda *_: ({"p": "1"}, [("one", tmp_path / "one.py")]))
+    assert script.main(["--out", str(tmp_path / "x"), "--seed", "5"]) == 1
     assert "rows are left" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
