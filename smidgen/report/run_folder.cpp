@@ -2,10 +2,9 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "smidgen/base/error.h"
+#include "smidgen/base/fs.h"
 #include "smidgen/report/run_report.h"
 
 namespace smidgen {
@@ -81,16 +80,6 @@ class Reader {
 
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
-std::string read_text(const std::string& path) {
-  if (std::filesystem::is_directory(path)) throw Error(ErrorKind::format, "expected a file, found a directory", path);
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error(ErrorKind::not_found, "cannot open", path);
-  std::ostringstream text;
-  text << in.rdbuf();
-  if (in.bad()) throw Error(ErrorKind::resource, "cannot read", path);
-  return std::move(text).str();
-}
-
 void read_held_out(const Json& value, const std::string& where, RunReport& report) {
   Reader r(value, where);
   HeldOut h;
@@ -109,7 +98,7 @@ void read_held_out(const Json& value, const std::string& where, RunReport& repor
 void read_report(const std::string& path, RunReport& report) {
   Json json;
   try {
-    json = Json::parse(read_text(path));
+    json = Json::parse(read_file(path));
   } catch (const Json::parse_error& e) {
     throw Error(ErrorKind::format, "not JSON", str(path, ", byte ", e.byte));
   }
@@ -173,7 +162,7 @@ struct Curve {
 };
 
 void read_metrics(const std::string& path, RunReport& report) {
-  const std::string text = read_text(path);
+  const std::string text = read_file(path);
   Curve curves[] = {{"loss", "training", &RunReport::loss, {}},
                     {"eval_loss", "held-out", &RunReport::eval_loss, {}},
                     {"lr", "learning rate", &RunReport::learning_rate, {}},
@@ -248,7 +237,6 @@ std::string report_json(const RunReport& report) {
 }
 
 RunReport from_run_folder(const std::string& folder) {
-  namespace fs = std::filesystem;
   RunReport report;
   const std::string metrics = folder + "/metrics.jsonl", parts = folder + "/report.json";
   if (!fs::exists(metrics)) {

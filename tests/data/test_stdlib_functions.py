@@ -53,7 +53,7 @@ def test_rows_are_whole_functions(made):
             function = node_of(row)
             assert function.name == row["meta"]["name"].split(".")[-1]
             assert len(function.body) > 1 and ast.get_docstring(function)
-            assert len(row["prompt"]) + len(row["completion"]) <= 1500
+            assert len(row["prompt"]) + len(row["completion"]) <= 1200
             assert not row["completion"].startswith((" ", "\n"))
 
 
