@@ -211,7 +211,7 @@ TEST_F(RunFolder, NamesFileAndLine) {
   EXPECT_NE(message().find("no number 'step'"), std::string::npos);
   fs::remove(folder_ / "metrics.jsonl");
   fs::create_directory(folder_ / "metrics.jsonl");
-  EXPECT_NE(message().find("found a directory"), std::string::npos);
+  EXPECT_NE(message().find("it is a folder"), std::string::npos);
 }
 
 TEST_F(RunFolder, RefusesAReportItDoesNotKnow) {
