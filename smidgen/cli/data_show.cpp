@@ -11,26 +11,33 @@ namespace smidgen {
 
 namespace {
 
-const std::vector<std::string> kKeys = {"messages", "prompt", "completion", "text", "tools", "source", "id", "meta"};
+const std::vector<std::string> kKeys = {"messages", "prompt", "completion", "text",
+                                        "tools",    "source", "id",         "meta"};
 
 const std::string& text_of(const Json& row, const char* key, const std::string& where) {
   const auto it = row.find(key);
   if (it == row.end()) throw Error(ErrorKind::format, str("no '", key, "'"), where);
-  if (!it->is_string()) throw Error(ErrorKind::format, str("'", key, "' is not a string: ", it->type_name()), where);
+  if (!it->is_string())
+    throw Error(ErrorKind::format, str("'", key, "' is not a string: ", it->type_name()), where);
   return it->get_ref<const std::string&>();
 }
 
 // The form of a row, and the texts that it holds.
 std::string read_row(const Json& row, const std::string& where, std::vector<std::string>& texts) {
-  if (!row.is_object()) throw Error(ErrorKind::format, str("expected an object, found ", row.type_name()), where);
+  if (!row.is_object())
+    throw Error(ErrorKind::format, str("expected an object, found ", row.type_name()), where);
   for (const auto& item : row.items()) {
     if (std::find(kKeys.begin(), kKeys.end(), item.key()) == kKeys.end()) {
-      throw Error(ErrorKind::format, str("unknown key '", item.key(), "'"), where, did_you_mean(item.key(), kKeys, str("known: ", join(kKeys))));
+      throw Error(ErrorKind::format, str("unknown key '", item.key(), "'"), where,
+                  did_you_mean(item.key(), kKeys, str("known: ", join(kKeys))));
     }
   }
-  const bool chat = row.contains("messages"), pair = row.contains("prompt") || row.contains("completion"), text = row.contains("text");
+  const bool chat = row.contains("messages"),
+             pair = row.contains("prompt") || row.contains("completion"),
+             text = row.contains("text");
   if (int{chat} + int{pair} + int{text} != 1) {
-    throw Error(ErrorKind::format, "a row is either messages, or prompt and completion, or text", where);
+    throw Error(ErrorKind::format, "a row is either messages, or prompt and completion, or text",
+                where);
   }
   if (text) {
     texts.push_back(text_of(row, "text", where));
@@ -42,7 +49,8 @@ std::string read_row(const Json& row, const std::string& where, std::vector<std:
     return "prompt/completion";
   }
   const Json& messages = row["messages"];
-  if (!messages.is_array() || messages.empty()) throw Error(ErrorKind::format, "'messages' is not a list with an entry", where);
+  if (!messages.is_array() || messages.empty())
+    throw Error(ErrorKind::format, "'messages' is not a list with an entry", where);
   for (const Json& message : messages) {
     if (!message.is_object()) throw Error(ErrorKind::format, "a message is not an object", where);
     (void)text_of(message, "role", where);
@@ -55,14 +63,21 @@ std::string read_row(const Json& row, const std::string& where, std::vector<std:
 
 // Characters of UTF-8, not bytes; the JSON reader has checked the encoding.
 int64_t characters(const std::string& text) {
-  return std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+  return std::count_if(text.begin(), text.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
 }
 
 // Nearest-rank quantiles: every number shown is the length of some row.
 Json quantiles(std::vector<int64_t> lengths) {
   std::sort(lengths.begin(), lengths.end());
-  const auto at = [&](int percent) { return lengths[(lengths.size() * static_cast<size_t>(percent) + 99) / 100 - 1]; };
-  return {{"min", lengths.front()}, {"p50", at(50)}, {"p90", at(90)}, {"p99", at(99)}, {"max", lengths.back()}};
+  const auto at = [&](int percent) {
+    return lengths[(lengths.size() * static_cast<size_t>(percent) + 99) / 100 - 1];
+  };
+  return {{"min", lengths.front()},
+          {"p50", at(50)},
+          {"p90", at(90)},
+          {"p99", at(99)},
+          {"max", lengths.back()}};
 }
 
 }  // namespace
@@ -88,23 +103,30 @@ Json show_data(const fs::path& file, const std::string& model) {
     if (format.empty()) {
       format = form, first_where = where, first = row;
     } else if (form != format) {
-      throw Error(ErrorKind::format, str("a row of the form ", form, " in a file of ", format), where, str("the first row is at ", first_where));
+      throw Error(ErrorKind::format, str("a row of the form ", form, " in a file of ", format),
+                  where, str("the first row is at ", first_where));
     }
     int64_t length = 0, count = 0;
     for (const std::string& part : texts) {
       length += characters(part);
-      if (tokenizer) count += static_cast<int64_t>(tokenizer->encode(part, {.add_special = false}).size());
+      if (tokenizer)
+        count += static_cast<int64_t>(tokenizer->encode(part, {.add_special = false}).size());
     }
     lengths.push_back(length);
     tokens.push_back(count);
   }
   if (lengths.empty()) throw Error(ErrorKind::data, "there is no row", file.string());
-  return {{"file", file.string()}, {"rows", lengths.size()}, {"format", format}, {"characters", quantiles(lengths)},
-          {"tokens", tokenizer ? quantiles(tokens) : Json(nullptr)}, {"first", first}};
+  return {{"file", file.string()},
+          {"rows", lengths.size()},
+          {"format", format},
+          {"characters", quantiles(lengths)},
+          {"tokens", tokenizer ? quantiles(tokens) : Json(nullptr)},
+          {"first", first}};
 }
 
 std::string describe_data(const Json& shown) {
-  std::string out = str(shown["file"].get<std::string>(), ": ", shown["rows"].get<int64_t>(), " rows of ", shown["format"].get<std::string>(), "\n\n");
+  std::string out = str(shown["file"].get<std::string>(), ": ", shown["rows"].get<int64_t>(),
+                        " rows of ", shown["format"].get<std::string>(), "\n\n");
   out += "                   min      p50      p90      p99      max\n";
   for (const char* unit : {"characters", "tokens"}) {
     if (shown[unit].is_null()) continue;

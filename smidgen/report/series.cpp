@@ -7,7 +7,9 @@ namespace smidgen {
 
 namespace {
 
-bool finite(const Point& point) { return std::isfinite(point.x) && std::isfinite(point.y); }
+bool finite(const Point& point) {
+  return std::isfinite(point.x) && std::isfinite(point.y);
+}
 
 void add(Bucket& bucket, const Point& point) {
   if (bucket.count == 0) {
@@ -104,7 +106,8 @@ bool last_finite(const std::vector<Point>& points, Point& out) {
 }
 
 size_t count_not_finite(const std::vector<Point>& points) {
-  return static_cast<size_t>(std::count_if(points.begin(), points.end(), [](const Point& p) { return !finite(p); }));
+  return static_cast<size_t>(
+      std::count_if(points.begin(), points.end(), [](const Point& p) { return !finite(p); }));
 }
 
 }  // namespace smidgen

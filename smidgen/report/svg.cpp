@@ -86,8 +86,8 @@ class Painter {
 
   std::string paint() {
     gather();
-    out_ = str("<svg class=\"chart\" viewBox=\"0 0 ", chart_.width, " ", chart_.height, "\" role=\"img\">\n<title>",
-               escape_html(chart_.title), "</title>\n");
+    out_ = str("<svg class=\"chart\" viewBox=\"0 0 ", chart_.width, " ", chart_.height,
+               "\" role=\"img\">\n<title>", escape_html(chart_.title), "</title>\n");
     if (drawn_.empty()) {
       text(chart_.width / 2.0, chart_.height / 2.0, "no data", "middle", "muted");
     } else {
@@ -110,7 +110,12 @@ class Painter {
       colour = colour % kColours + 1;
       Point end;
       if (!last_finite(line.series.points, end)) continue;
-      Drawn drawn{short_name(line.series.name), colour, decimate(line.series.points, most()), {}, line.markers, end};
+      Drawn drawn{short_name(line.series.name),
+                  colour,
+                  decimate(line.series.points, most()),
+                  {},
+                  line.markers,
+                  end};
       if (line.smooth && line.series.points.size() >= 8) {
         // A twentieth of the run, but never so little that two steps beside each other decide.
         const size_t window = std::max<size_t>(5, line.series.points.size() / 20) | 1;
@@ -157,7 +162,8 @@ class Painter {
     y_ticks_ = y_.log ? log_ticks(y_low, y_high) : nice_ticks(y_low, y_high, chart_.height / 55);
     double left = 0, right = 0;
     y_labels_ = tick_labels(y_ticks_);
-    for (const std::string& label : y_labels_) left = std::max(left, kFigure * static_cast<double>(label.size()));
+    for (const std::string& label : y_labels_)
+      left = std::max(left, kFigure * static_cast<double>(label.size()));
     for (const Drawn& line : drawn_) {
       right = std::max(right, kFigure * static_cast<double>(format_number(line.end.y).size()));
     }
@@ -166,9 +172,10 @@ class Painter {
     x_ticks_ = nice_ticks(x_low, x_high, std::max(2, chart_.width / 90));
   }
 
-  void text(double x, double y, const std::string& content, const char* anchor, const std::string& css) {
-    out_ += str("<text x=\"", px(x), "\" y=\"", px(y), "\" text-anchor=\"", anchor, "\" class=\"", css, "\">",
-                escape_html(content), "</text>\n");
+  void text(double x, double y, const std::string& content, const char* anchor,
+            const std::string& css) {
+    out_ += str("<text x=\"", px(x), "\" y=\"", px(y), "\" text-anchor=\"", anchor, "\" class=\"",
+                css, "\">", escape_html(content), "</text>\n");
   }
 
   void grid() {
@@ -194,12 +201,14 @@ class Painter {
     std::string upper, lower;
     const auto flush = [&] {
       if (!upper.empty()) {
-        out_ += str("<path class=\"band c", line.colour, "\" d=\"M", upper.substr(1), lower, "Z\"/>\n");
+        out_ +=
+            str("<path class=\"band c", line.colour, "\" d=\"M", upper.substr(1), lower, "Z\"/>\n");
       }
       upper.clear();
       lower.clear();
     };
-    const bool any = std::any_of(line.raw.begin(), line.raw.end(), [](const Bucket& b) { return b.count > 1; });
+    const bool any =
+        std::any_of(line.raw.begin(), line.raw.end(), [](const Bucket& b) { return b.count > 1; });
     if (!any) return;
     for (const Bucket& b : line.raw) {
       if (b.count == 0) {
@@ -219,7 +228,8 @@ class Painter {
       if (!std::isfinite(points[i].y)) continue;
       const bool joined = i > 0 && std::isfinite(points[i - 1].y);
       const bool alone = !joined && (i + 1 == points.size() || !std::isfinite(points[i + 1].y));
-      path += str(joined ? "L" : "M", px(x_(points[i].x)), " ", px(y_(points[i].y)), alone ? "h0" : "");
+      path +=
+          str(joined ? "L" : "M", px(x_(points[i].x)), " ", px(y_(points[i].y)), alone ? "h0" : "");
     }
     out_ += str("<path class=\"", css, "\" d=\"", path, "\"/>\n");
   }
@@ -232,7 +242,8 @@ class Painter {
     if (!line.markers) return;
     for (const Point& p : raw) {
       if (!std::isfinite(p.y)) continue;
-      out_ += str("<circle class=\"dot c", line.colour, "\" cx=\"", px(x_(p.x)), "\" cy=\"", px(y_(p.y)), "\" r=\"3\"/>\n");
+      out_ += str("<circle class=\"dot c", line.colour, "\" cx=\"", px(x_(p.x)), "\" cy=\"",
+                  px(y_(p.y)), "\" r=\"3\"/>\n");
     }
   }
 
@@ -244,17 +255,21 @@ class Painter {
       }
     }
     if (path.empty()) return;
-    out_ += "<path class=\"gap\" d=\"" + path + "\"><title>not a finite number here</title></path>\n";
+    out_ +=
+        "<path class=\"gap\" d=\"" + path + "\"><title>not a finite number here</title></path>\n";
   }
 
   void end_labels() {
     std::vector<std::pair<double, const Drawn*>> labels;
     for (const Drawn& line : drawn_) labels.emplace_back(y_(line.end.y), &line);
-    std::stable_sort(labels.begin(), labels.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    for (size_t i = 1; i < labels.size(); ++i) labels[i].first = std::max(labels[i].first, labels[i - 1].first + 13);
+    std::stable_sort(labels.begin(), labels.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (size_t i = 1; i < labels.size(); ++i)
+      labels[i].first = std::max(labels[i].first, labels[i - 1].first + 13);
     // What was pushed below the plot moves the others up again.
     double limit = y_.from + 4;
-    for (size_t i = labels.size(); i-- > 0; limit = labels[i].first - 13) labels[i].first = std::min(labels[i].first, limit);
+    for (size_t i = labels.size(); i-- > 0; limit = labels[i].first - 13)
+      labels[i].first = std::min(labels[i].first, limit);
     for (const auto& [y, line] : labels) {
       text(x_.to + 6, y + 3.8, format_number(line->end.y), "start", str("end c", line->colour));
     }
@@ -297,9 +312,11 @@ class Painter {
         const Bucket& b = strips[i].values[k];
         if (b.count) label += str("\n", drawn_[k].name, " ", format_number(b.mean, 5));
       }
-      out_ += str("<rect x=\"", px(left), "\" y=\"", px(y_.to), "\" width=\"", px(std::max(0.0, right - left)), "\" height=\"",
-                  px(y_.from - y_.to), "\"><title>", escape_html(str(chart_.x_label, " ", format_number(strips[i].x, 6), label)),
-                  "</title></rect>\n");
+      out_ +=
+          str("<rect x=\"", px(left), "\" y=\"", px(y_.to), "\" width=\"",
+              px(std::max(0.0, right - left)), "\" height=\"", px(y_.from - y_.to), "\"><title>",
+              escape_html(str(chart_.x_label, " ", format_number(strips[i].x, 6), label)),
+              "</title></rect>\n");
     }
     out_ += "</g>\n";
   }
@@ -314,6 +331,8 @@ class Painter {
 
 }  // namespace
 
-std::string line_chart(const Chart& chart) { return Painter(chart).paint(); }
+std::string line_chart(const Chart& chart) {
+  return Painter(chart).paint();
+}
 
 }  // namespace smidgen
