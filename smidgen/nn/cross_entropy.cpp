@@ -1,6 +1,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "smidgen/base/error.h"
@@ -49,8 +50,10 @@ at::Tensor total(const std::vector<float>& losses) {
   return at::scalar_tensor(sum, at::kFloat);
 }
 
-at::Tensor weights_or_null(const at::Tensor& weights) {
-  return weights.defined() ? weights.detach().to(at::kFloat).contiguous() : at::Tensor();
+// Functions take what may be missing as optional: torch inspects the device of every tensor it is handed.
+std::optional<at::Tensor> given(const at::Tensor& weights) {
+  if (!weights.defined()) return std::nullopt;
+  return weights.detach().to(at::kFloat).contiguous();
 }
 
 const float* pointer(const at::Tensor& weights) {
@@ -60,7 +63,7 @@ const float* pointer(const at::Tensor& weights) {
 // `recording` is asked outside: inside forward() gradient mode is always off.
 struct CrossEntropy : Function<CrossEntropy> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& logits_in, const at::Tensor& targets,
-                            const at::Tensor& weights, bool recording) {
+                            const std::optional<at::Tensor>& weights, bool recording) {
     const at::Tensor logits = logits_in.contiguous();
     const int64_t n = logits.size(0), v = logits.size(1);
     at::Tensor gradient = recording && logits_in.requires_grad() ? at::empty_like(logits) : at::Tensor();
@@ -68,7 +71,7 @@ struct CrossEntropy : Function<CrossEntropy> {
     with_element(logits, [&](auto* x) {
       using T = std::remove_pointer_t<decltype(x)>;
       cross_entropy_rows(n, v, static_cast<const T*>(x), targets.const_data_ptr<int64_t>(),
-                         pointer(weights), losses.data(),
+                         pointer(weights.value_or(at::Tensor())), losses.data(),
                          gradient.defined() ? data<T>(gradient) : nullptr);
     });
     if (gradient.defined()) ctx->save_for_backward({gradient});
@@ -139,14 +142,16 @@ Scored score(const at::Tensor& hidden, const Head& head, const at::Tensor& targe
 }
 
 struct LinearCrossEntropy : Function<LinearCrossEntropy> {
-  // `dense` is undefined where `base` is given.
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& dense,
-                            const BaseWeight* base, const at::Tensor& targets,
-                            const at::Tensor& weights, at::ScalarType arithmetic, bool recording) {
+  // Either `dense` or `base`.
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden,
+                            const std::optional<at::Tensor>& dense, const BaseWeight* base,
+                            const at::Tensor& targets, const std::optional<at::Tensor>& weights,
+                            at::ScalarType arithmetic, bool recording) {
     const bool want_hidden = recording && hidden.requires_grad();
-    const bool want_weight = recording && dense.defined() && dense.requires_grad();
-    const Head head{base, dense.defined() ? dense.detach().to(arithmetic) : at::Tensor()};
-    const Scored scored = score(hidden.detach(), head, targets, weights, want_hidden, want_weight);
+    const bool want_weight = recording && dense && dense->requires_grad();
+    const Head head{base, dense ? dense->detach().to(arithmetic) : at::Tensor()};
+    const Scored scored = score(hidden.detach(), head, targets, weights.value_or(at::Tensor()), want_hidden,
+                                want_weight);
     ctx->saved_data["dhidden"] = scored.dhidden;
     ctx->saved_data["dweight"] = scored.dweight;
     return scored.loss;
@@ -188,7 +193,7 @@ at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets, co
   }
   check("cross_entropy", logits.size(0), logits.size(1), targets, weights);
   if (kernels_mode() == KernelsMode::ref) return cross_entropy_ref(logits, targets, weights);
-  return CrossEntropy::apply(logits, targets.contiguous(), weights_or_null(weights),
+  return CrossEntropy::apply(logits, targets.contiguous(), given(weights),
                              at::GradMode::is_enabled());
 }
 
@@ -229,8 +234,8 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head
   if (kernels_mode() == KernelsMode::ref) {
     return linear_cross_entropy_ref(hidden, head, targets, weights);
   }
-  return LinearCrossEntropy::apply(hidden, at::Tensor(), &head, targets.contiguous(),
-                                   weights_or_null(weights), head.dtype(), at::GradMode::is_enabled());
+  return LinearCrossEntropy::apply(hidden, std::optional<at::Tensor>(), &head, targets.contiguous(),
+                                   given(weights), head.dtype(), at::GradMode::is_enabled());
 }
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head,
@@ -244,8 +249,8 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head
   if (kernels_mode() == KernelsMode::ref) {
     return linear_cross_entropy_ref(hidden, head, targets, weights, arithmetic);
   }
-  return LinearCrossEntropy::apply(hidden, head, nullptr, targets.contiguous(),
-                                   weights_or_null(weights), scalar_type(arithmetic),
+  return LinearCrossEntropy::apply(hidden, std::optional<at::Tensor>(head), nullptr, targets.contiguous(),
+                                   given(weights), scalar_type(arithmetic),
                                    at::GradMode::is_enabled());
 }
 
