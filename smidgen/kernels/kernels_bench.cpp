@@ -1,5 +1,6 @@
-// Each kernel beside the composition of ATen calls that it replaces, at the shapes of a 135M model with 1024 rows
-// (width 576, feed-forward 1536, 9 heads of 64, vocabulary 49152). Argument 0 is the kernel, 1 is ATen.
+// Each kernel beside the composition of ATen calls that it replaces, at the shapes of a 135M model
+// with 1024 rows (width 576, feed-forward 1536, 9 heads of 64, vocabulary 49152). Argument 0 is the
+// kernel, 1 is ATen.
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 
@@ -16,8 +17,12 @@ namespace {
 
 constexpr int64_t kRows = 1024;
 
-float* floats(const at::Tensor& x) { return x.data_ptr<float>(); }
-Bf16* halves(const at::Tensor& x) { return static_cast<Bf16*>(x.data_ptr()); }
+float* floats(const at::Tensor& x) {
+  return x.data_ptr<float>();
+}
+Bf16* halves(const at::Tensor& x) {
+  return static_cast<Bf16*>(x.data_ptr());
+}
 
 void rms_norm_bench(benchmark::State& state) {
   const at::Tensor x = at::randn({kRows, 576}), w = at::randn({576}), dy = at::randn({kRows, 576});
@@ -39,7 +44,8 @@ BENCHMARK(rms_norm_bench)->Arg(0)->Arg(1)->UseRealTime();
 
 void swiglu_bench(benchmark::State& state) {
   const auto dtype = state.range(1) ? at::kBFloat16 : at::kFloat;
-  const at::Tensor gate = at::randn({kRows, 1536}).to(dtype), up = at::randn({kRows, 1536}).to(dtype);
+  const at::Tensor gate = at::randn({kRows, 1536}).to(dtype),
+                   up = at::randn({kRows, 1536}).to(dtype);
   const at::Tensor dy = at::randn({kRows, 1536}).to(dtype);
   at::Tensor y = at::empty_like(gate), dg = at::empty_like(gate), du = at::empty_like(gate);
   for (auto _ : state) {
@@ -50,10 +56,12 @@ void swiglu_bench(benchmark::State& state) {
       dg = at::silu_backward(dy * up, gate);
     } else if (state.range(1)) {
       swiglu_forward(kRows, 1536, halves(gate), 1536, halves(up), 1536, halves(y));
-      swiglu_backward(kRows, 1536, halves(gate), 1536, halves(up), 1536, halves(dy), halves(dg), halves(du));
+      swiglu_backward(kRows, 1536, halves(gate), 1536, halves(up), 1536, halves(dy), halves(dg),
+                      halves(du));
     } else {
       swiglu_forward(kRows, 1536, floats(gate), 1536, floats(up), 1536, floats(y));
-      swiglu_backward(kRows, 1536, floats(gate), 1536, floats(up), 1536, floats(dy), floats(dg), floats(du));
+      swiglu_backward(kRows, 1536, floats(gate), 1536, floats(up), 1536, floats(dy), floats(dg),
+                      floats(du));
     }
   }
   state.SetBytesProcessed(state.iterations() * kRows * 1536 * (state.range(1) ? 2 : 4) * 8);
@@ -61,7 +69,8 @@ void swiglu_bench(benchmark::State& state) {
 BENCHMARK(swiglu_bench)->ArgsProduct({{0, 1}, {0, 1}})->UseRealTime();
 
 void rope_bench(benchmark::State& state) {
-  const at::Tensor x = at::randn({kRows, 9, 64}), cos = at::randn({kRows, 32}), sin = at::randn({kRows, 32});
+  const at::Tensor x = at::randn({kRows, 9, 64}), cos = at::randn({kRows, 32}),
+                   sin = at::randn({kRows, 32});
   const at::Tensor positions = at::arange(kRows, at::kLong);
   at::Tensor y = at::empty_like(x);
   for (auto _ : state) {
@@ -85,8 +94,8 @@ void cross_entropy_bench(benchmark::State& state) {
   at::Tensor gradient = at::empty_like(logits), losses = at::empty({n});
   for (auto _ : state) {
     if (state.range(0) == 0) {
-      cross_entropy_rows(n, v, floats(logits), targets.const_data_ptr<int64_t>(), nullptr, floats(losses),
-                         floats(gradient));
+      cross_entropy_rows(n, v, floats(logits), targets.const_data_ptr<int64_t>(), nullptr,
+                         floats(losses), floats(gradient));
     } else {
       const at::Tensor logs = at::log_softmax(logits, -1);
       losses = -logs.gather(1, targets.unsqueeze(1));
@@ -115,7 +124,8 @@ void adamw_bench(benchmark::State& state) {
 }
 BENCHMARK(adamw_bench)->Arg(0)->Arg(1)->UseRealTime();
 
-// items_per_second is floating-point operations. Arguments: bf16 storage, bf16 arithmetic, rows, transposed.
+// items_per_second is floating-point operations. Arguments: bf16 storage, bf16 arithmetic, rows,
+// transposed.
 void base_weight_bench(benchmark::State& state) {
   const auto arithmetic = state.range(1) ? Arithmetic::bf16 : Arithmetic::fp32;
   const auto weight = find_weight_format(state.range(0) ? "bf16" : "fp32")

@@ -1,10 +1,10 @@
 // The optimiser kernels against torch::optim over several steps.
 #include "smidgen/kernels/optimiser_steps.h"
 
+#include <vector>
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
-
-#include <vector>
 
 namespace smidgen {
 namespace {

@@ -1,12 +1,12 @@
 // What the op tests share: random inputs, comparison, gradients by finite differences.
 #pragma once
 
-#include <gtest/gtest.h>
-#include <torch/torch.h>
-
 #include <functional>
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
 
 #include "smidgen/base/rng.h"
 #include "smidgen/nn/ops.h"
@@ -22,7 +22,8 @@ inline at::Tensor normal(at::IntArrayRef shape) {
   const Rng rng(1, "op tests", ++call);
   at::Tensor x = torch::empty(shape);
   float* out = x.data_ptr<float>();
-  for (int64_t i = 0; i < x.numel(); ++i) out[i] = static_cast<float>(rng.normal(static_cast<uint64_t>(i)));
+  for (int64_t i = 0; i < x.numel(); ++i)
+    out[i] = static_cast<float>(rng.normal(static_cast<uint64_t>(i)));
   return x;
 }
 
@@ -37,7 +38,8 @@ inline void expect_close(const at::Tensor& found, const at::Tensor& wanted, doub
   EXPECT_LE(worst, bound) << what;
 }
 
-// The op under both kernels: value and the gradient of a random linear function of it with respect to every input.
+// The op under both kernels: value and the gradient of a random linear function of it with respect
+// to every input.
 inline void expect_same_op(const Tensors& inputs, const Op& op, double bound = 1e-5) {
   const auto run = [&](KernelsMode mode, at::Tensor* direction) {
     const ScopedKernels scoped(mode);
@@ -51,10 +53,12 @@ inline void expect_same_op(const Tensors& inputs, const Op& op, double bound = 1
     return results;
   };
   at::Tensor direction;
-  const Tensors wanted = run(KernelsMode::ref, &direction), found = run(KernelsMode::fast, &direction);
+  const Tensors wanted = run(KernelsMode::ref, &direction),
+                found = run(KernelsMode::fast, &direction);
   for (size_t i = 0; i < wanted.size(); ++i) {
     EXPECT_GT(wanted[i].abs().max().item<double>(), 0) << "a zero proves nothing";
-    expect_close(found[i], wanted[i], bound, i == 0 ? "value" : "gradient " + std::to_string(i - 1));
+    expect_close(found[i], wanted[i], bound,
+                 i == 0 ? "value" : "gradient " + std::to_string(i - 1));
   }
 }
 
