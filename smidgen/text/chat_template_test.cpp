@@ -74,7 +74,7 @@ TEST(ChatTemplate, HostileTemplatesAreStopped) {
   refuse("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", ErrorKind::resource, "steps");
   refuse("{% set n = namespace(s='ab') %}{% for a in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}", ErrorKind::resource, "bytes");
   refuse("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", ErrorKind::resource, "deep");
-  refuse(std::string("{{ ") + std::string(100000, '('), ErrorKind::format, "deep");
+  refuse(std::string("{{ ") + std::string(100000, '(') + "1" + std::string(100000, ')') + " }}", ErrorKind::format, "deep");
   refuse(std::string("{{ ") + std::string(100000, '-') + "1 }}", ErrorKind::format, "deep");
   std::string sum = "{{ 1", blocks;
   for (int i = 0; i < 100000; ++i) sum += "+1";
