@@ -145,11 +145,9 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   }
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) throw os_error("write", path, EISDIR);
-  if (path_exists(path) && !fs::is_regular_file(path, ignored)) {
-    // A device or a pipe: renaming over /dev/null would replace it for the whole machine.
-    file_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-    if (file_ < 0) throw os_error("write", path_, errno);
-    return;
+  // The rename would put a plain file in the place of /dev/null or a pipe.
+  if (fs::is_other(fs::status(path, ignored))) {
+    throw Error(ErrorKind::usage, "cannot write: it is a device or a pipe, not a file", path.string());
   }
   temporary_ = path.parent_path() / str(".", path.filename().string(), ".tmp-", ::getpid());
   file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -159,7 +157,7 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
 AtomicFile::~AtomicFile() {
   if (file_ < 0) return;
   ::close(file_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  ::unlink(temporary_.c_str());
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
@@ -180,10 +178,6 @@ void AtomicFile::flush() {
 void AtomicFile::commit() {
   SMIDGEN_ASSERT(file_ >= 0);
   flush();
-  if (temporary_.empty()) {
-    if (::close(std::exchange(file_, -1)) != 0) throw os_error("write", path_, errno);
-    return;
-  }
   sync_descriptor(file_, path_);
   // close() is where some network file systems report that the disk was full.
   const int file = std::exchange(file_, -1);

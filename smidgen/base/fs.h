@@ -42,7 +42,7 @@ class MappedFile {
 };
 
 // A file under construction at `.NAME.tmp-PID`. Without commit() the destructor removes it and the old file stays.
-// Missing parent folder, read-only folder, full disk: Error resource. A device or a pipe is written to directly.
+// Missing parent folder, read-only folder, full disk: Error resource.
 class AtomicFile {
  public:
   explicit AtomicFile(const fs::path& path);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,7 +38,10 @@ TEST(MappedFile, ShowsTheBytesAndRefusesTheRest) {
   expect_words(error_of([&] { MappedFile(folder.path()); }), {"folder, not a file"});
   expect_words(error_of([&] { MappedFile(folder / "none"); }), {"not_found", "no such file", "none"});
   expect_words(error_of([&] { MappedFile(folder / "a" / "b"); }), {"a part of the path is a file"});
-  expect_words(error_of([&] { MappedFile("/dev/null"); }), {"not a regular file"});
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  expect_words(error_of([&] { MappedFile(folder / "pipe"); }), {"not a regular file"});
+  expect_words(error_of([&] { write_file(folder / "pipe", "x"); }), {"usage", "a device or a pipe"});
+  EXPECT_TRUE(fs::is_fifo(folder / "pipe"));
 }
 
 TEST(AtomicFile, OldFileStaysUntilCommit) {

@@ -11,6 +11,8 @@ namespace smidgen {
 
 namespace {
 
+constexpr const char* kSidecar = "smidgen.json";
+
 // A folder that is removed unless it was renamed away.
 struct UnfinishedFolder {
   fs::path path;
@@ -83,13 +85,14 @@ void write_tokenizer(const ModelFiles& files, const Tokenizer* tokenizer, const 
 
 }  // namespace
 
-void check_new_folder(const fs::path& out) {
+void check_new_folder(const fs::path& out, bool replace) {
   std::error_code ignored;
   if (out.empty()) throw Error(ErrorKind::usage, "no folder to write to is given", "out");
   if (!path_exists(out)) return;
   if (!fs::is_directory(out, ignored)) {
     throw Error(ErrorKind::usage, "a model is a folder, and there is a file of that name", out.string());
   }
+  if (replace && path_exists(out / kSidecar)) return;
   if (!fs::is_empty(out, ignored)) {
     throw Error(ErrorKind::usage, "the folder exists and is not empty", out.string(), "choose another name, or remove it first");
   }
@@ -97,7 +100,7 @@ void check_new_folder(const fs::path& out) {
 
 void write_hf_folder(const Model& model, const ModelFiles& files, const fs::path& given, const HfFolderOptions& options) {
   const fs::path out = given.filename().empty() ? given.parent_path() : given;
-  check_new_folder(out);
+  check_new_folder(out, options.replace);
   std::shared_ptr<const Tokenizer> tokenizer;
   if (files.kind == ModelFiles::Kind::gguf) tokenizer = load_tokenizer(files);
   const Json config = config_of(model, files, options.dtype);
@@ -108,6 +111,7 @@ void write_hf_folder(const Model& model, const ModelFiles& files, const fs::path
   if (!generation.empty()) write_file(unfinished.path / "generation_config.json", generation.dump(2) + "\n");
   write_tokenizer(files, tokenizer.get(), unfinished.path);
   write_hf_weights(model, files, unfinished.path, options);
+  if (!options.sidecar.is_null()) write_file(unfinished.path / kSidecar, options.sidecar.dump(2) + "\n");
   sync_tree(unfinished.path);
   replace_folder(unfinished.path, out);
 }

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 
+#include "smidgen/base/json.h"
 #include "smidgen/io/model_files.h"
 #include "smidgen/nn/model.h"
 
@@ -14,6 +15,8 @@ struct HfFolderOptions {
   // native: each tensor as the model's files store it, where that is a plain format; fp32 for GGUF's block formats.
   std::string dtype = "native";  // native, fp32, bf16, fp16
   int64_t shard_bytes = 5'000'000'000;  // a larger model is cut into several files with an index; tensors are never cut
+  bool replace = false;           // a model folder that smidgen wrote (it holds smidgen.json) is swapped out
+  Json sidecar = nullptr;         // smidgen.json; null: none
 };
 
 // Writes config.json, generation_config.json, weights, tokenizer and chat template. The weights are the model's current ones:
@@ -24,6 +27,6 @@ struct HfFolderOptions {
 void write_hf_folder(const Model& model, const ModelFiles& files, const fs::path& out, const HfFolderOptions& options = {});
 
 // The check on `out` alone, for callers that want it before the work.
-void check_new_folder(const fs::path& out);
+void check_new_folder(const fs::path& out, bool replace = false);
 
 }  // namespace smidgen

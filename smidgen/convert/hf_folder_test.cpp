@@ -89,6 +89,18 @@ TEST(HfFolder, NeverTouchesWhatIsThere) {
   EXPECT_EQ(entries, 1u) << "a failed call leaves nothing behind";
 }
 
+TEST(HfFolder, ReplacesOnlyWhatItWrote) {
+  const TinySpec spec;
+  const auto model = make_tiny_llama(spec);
+  Written w;
+  const HfFolderOptions ours{.replace = true, .sidecar = {{"step", 2}}};
+  write_hf_folder(*model, tiny_llama_files(spec), w.out, ours);
+  write_hf_folder(*model, tiny_llama_files(spec), w.out, ours);
+  EXPECT_EQ(read_json(w.out / "smidgen.json")["step"], 2);
+  remove_tree(w.out / "smidgen.json");
+  EXPECT_THROW(write_hf_folder(*model, tiny_llama_files(spec), w.out, ours), Error);
+}
+
 TEST(HfFolder, Fp16SaysWhatDoesNotFit) {
   TinySpec spec;
   spec.scale = 1e6;

@@ -120,25 +120,41 @@ TEST(Checkpoint, FullDisk) {
   ::umount2(folder.path().c_str(), MNT_DETACH);
 }
 
-// A child saves without pause; it is killed at moments spread over several saves. Whatever remains, every listed
-// checkpoint is whole and none that had been complete is gone.
+// A child saves without pause; it is killed at moments spread over a save, measured on the child itself because the
+// machine may be busy. Whatever remains, every listed checkpoint is whole and none that had been complete is gone.
 TEST(Checkpoint, SurvivesKillAtAnyMoment) {
+  using Clock = std::chrono::steady_clock;
   TemporaryFolder folder;
   const Retention keep{.total_limit = 2, .best = 0};
   CheckpointStore store(folder / "checkpoints");
   save(store, 0);
   int64_t last = 0, progress = 0;
-  for (int round = 0; round < 60; ++round) {
+  Clock::duration one_save = std::chrono::milliseconds(2);
+  constexpr int kRounds = 40;
+  for (int round = 0; round < kRounds; ++round) {
+    int saved[2];
+    ASSERT_EQ(pipe(saved), 0);
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
       CheckpointStore mine(folder / "checkpoints");
       // Every third round replaces the newest step again and again: the swap must be safe too.
-      for (int64_t step = last + 1;; step += round % 3 != 0) save(mine, step, keep, 20'000);
+      for (int64_t step = last + 1;; step += round % 3 != 0) {
+        save(mine, step, keep, 20'000);
+        if (write(saved[1], "x", 1) != 1) _exit(1);
+      }
     }
-    std::this_thread::sleep_for(std::chrono::microseconds(700 * round + 150));
+    for (int wait = 0; wait < round % 4; ++wait) {
+      const auto start = Clock::now();
+      char byte;
+      ASSERT_EQ(read(saved[0], &byte, 1), 1);
+      one_save = Clock::now() - start;
+    }
+    std::this_thread::sleep_for(one_save * round / kRounds);
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
+    close(saved[0]);
+    close(saved[1]);
     const auto latest = store.latest();
     ASSERT_TRUE(latest) << round;
     EXPECT_GE(latest->step, last) << round;

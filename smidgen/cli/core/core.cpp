@@ -14,7 +14,7 @@ namespace smidgen {
 namespace {
 
 const std::vector<VerbEntry>& verbs() {
-  static const std::vector<VerbEntry> table = {generate_verb(), chat_verb(), eval_verb(), forward_verb(), export_verb()};
+  static const std::vector<VerbEntry> table = {tune_verb(), generate_verb(), chat_verb(), eval_verb(), forward_verb(), export_verb()};
   return table;
 }
 

@@ -22,6 +22,7 @@ VerbEntry eval_verb();
 VerbEntry export_verb();
 VerbEntry forward_verb();
 VerbEntry generate_verb();
+VerbEntry tune_verb();
 
 // A JSON value as one line on stdout.
 void print_json(const Json& value);
