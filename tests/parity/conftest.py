@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read once, when torch starts its threads
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
