@@ -14,6 +14,7 @@ target_link_libraries(smidgen_deps INTERFACE nlohmann_json::nlohmann_json PkgCon
                       PkgConfig::UTF8PROC PkgConfig::CRYPTO Threads::Threads ${CMAKE_DL_LIBS})
 
 if(SMIDGEN_CORE)
+  pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
   find_program(SMIDGEN_PYTHON NAMES python3 python HINTS ${CMAKE_SOURCE_DIR}/.venv/bin NO_DEFAULT_PATH)
   if(NOT SMIDGEN_PYTHON)
     find_program(SMIDGEN_PYTHON NAMES python3 python REQUIRED)
@@ -31,7 +32,8 @@ if(SMIDGEN_CORE)
                              ${SMIDGEN_TORCH_DIR}/include/torch/csrc/api/include)
   target_compile_definitions(smidgen_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
   target_link_libraries(smidgen_torch INTERFACE ${SMIDGEN_TORCH_DIR}/lib/libtorch_cpu.so
-                        ${SMIDGEN_TORCH_DIR}/lib/libc10.so)
+                        ${SMIDGEN_TORCH_DIR}/lib/libc10.so
+                        PkgConfig::HWY)
 endif()
 if(SMIDGEN_TESTS)
   find_package(GTest REQUIRED)

@@ -1,0 +1,40 @@
+#include "smidgen/base/memory.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+
+#include "smidgen/base/cgroup.h"
+
+namespace smidgen {
+namespace {
+
+// A "Name:   123 kB" row of a /proc file in bytes, or 0.
+int64_t row(const char* path, const std::string& name) {
+  std::ifstream file(path);
+  std::string word;
+  while (file >> word) {
+    int64_t kilobytes = 0;
+    if (word == name && file >> kilobytes) return kilobytes * 1024;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int64_t current_rss() { return row("/proc/self/status", "VmRSS:"); }
+
+// Not getrusage: its ru_maxrss survives exec, so it may tell of the program that started this one.
+int64_t peak_rss() { return row("/proc/self/status", "VmHWM:"); }
+
+int64_t total_memory() { return int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE); }
+
+int64_t available_memory() {
+  return std::min(row("/proc/meminfo", "MemAvailable:"), memory_limit() - current_rss());
+}
+
+int64_t memory_limit() { return std::min(total_memory(), cgroup_memory_limit().value_or(INT64_MAX)); }
+
+}  // namespace smidgen

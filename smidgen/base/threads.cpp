@@ -1,0 +1,39 @@
+#include "smidgen/base/threads.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "smidgen/base/error.h"
+
+namespace smidgen {
+namespace {
+
+void run_serially(int64_t count, const std::function<void(int64_t)>& task) {
+  for (int64_t i = 0; i < count; ++i) task(i);
+}
+
+constexpr ThreadPool kCallingThread{run_serially, [] { return 1; }};
+
+std::atomic<const ThreadPool*> current_pool{&kCallingThread};
+
+}  // namespace
+
+void install_thread_pool(const ThreadPool& pool) {
+  SMIDGEN_ASSERT(pool.run && pool.size);
+  current_pool = new ThreadPool(pool);  // lives as long as the process: loops may still run at exit
+}
+
+int thread_count() { return std::max(1, current_pool.load()->size()); }
+
+void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+  SMIDGEN_ASSERT(grain > 0);
+  if (n <= 0) return;
+  const int64_t parts = std::clamp<int64_t>(n / grain, 1, thread_count());
+  if (parts == 1) return body(0, n);
+  // The first `rest` parts are one longer.
+  const int64_t whole = n / parts, rest = n % parts;
+  auto begin = [&](int64_t i) { return i * whole + std::min(i, rest); };
+  current_pool.load()->run(parts, [&](int64_t i) { body(begin(i), begin(i + 1)); });
+}
+
+}  // namespace smidgen

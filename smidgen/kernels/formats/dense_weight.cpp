@@ -1,0 +1,68 @@
+#include "smidgen/kernels/formats/dense_weight.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "smidgen/base/error.h"
+#include "smidgen/base/threads.h"
+#include "smidgen/kernels/bf16.h"
+
+namespace smidgen {
+
+DenseWeight::DenseWeight(at::Tensor weights, std::string format, Arithmetic arithmetic)
+    : BaseWeight(weights.size(0), weights.size(1), arithmetic),
+      weights_(std::move(weights)),
+      format_(std::move(format)) {}
+
+at::Tensor DenseWeight::do_matmul(const at::Tensor& x, int64_t row0, int64_t row1) const {
+  if (weights_.scalar_type() != dtype()) return BaseWeight::do_matmul(x, row0, row1);
+  return at::linear(x, weights_.narrow(0, row0, row1 - row0));
+}
+
+at::Tensor DenseWeight::do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t row1) const {
+  if (weights_.scalar_type() != dtype()) return BaseWeight::do_matmul_t(dy, row0, row1);
+  return at::matmul(dy, weights_.narrow(0, row0, row1 - row0));
+}
+
+at::Tensor DenseWeight::do_tile(int64_t row0, int64_t row1) const {
+  return weights_.narrow(0, row0, row1 - row0).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+}
+
+at::Tensor DenseWeight::do_rows(const at::Tensor& ids) const {
+  return at::index_select(weights_, 0, ids).to(at::kFloat);
+}
+
+std::shared_ptr<const BaseWeight> pack_dense(const WeightSource& source, at::ScalarType storage,
+                                             std::string format, Arithmetic arithmetic) {
+  SMIDGEN_ASSERT(storage == at::kFloat || storage == at::kBFloat16);
+  SMIDGEN_ASSERT(source.read);
+  if (source.rows < 1 || source.columns < 1) {
+    throw Error(ErrorKind::mismatch,
+                str("[", format, "] cannot hold [", source.rows, ", ", source.columns, "]"), source.name);
+  }
+  const int64_t columns = source.columns;
+  const int64_t step = std::max<int64_t>(1, (int64_t{1} << 16) / columns);
+  at::Tensor weights = at::empty({source.rows, columns}, storage);
+  void* const data = weights.data_ptr();
+  parallel_for(source.rows, step, [&](int64_t begin, int64_t end) {
+    if (storage == at::kFloat) {
+      source.read(begin, end, static_cast<float*>(data) + begin * columns);
+      return;
+    }
+    std::vector<float> block(static_cast<size_t>(std::min(step, end - begin) * columns));
+    for (int64_t row = begin; row < end; row += step) {
+      const int64_t stop = std::min(end, row + step);
+      source.read(row, stop, block.data());
+      Bf16* out = static_cast<Bf16*>(data) + row * columns;
+      for (int64_t i = 0; i < (stop - row) * columns; ++i) out[i] = to_bf16(block[static_cast<size_t>(i)]);
+    }
+  });
+  return std::make_shared<DenseWeight>(std::move(weights), std::move(format), arithmetic);
+}
+
+}  // namespace smidgen

@@ -1,0 +1,87 @@
+#include "smidgen/kernels/formats/weight_source.h"
+
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "smidgen/base/error.h"
+#include "smidgen/io/dequantise.h"
+
+namespace smidgen {
+namespace {
+
+void require_matrix(size_t dims, const std::string& shape, const std::string& name) {
+  if (dims != 2) {
+    throw Error(ErrorKind::mismatch, str("a base weight is a matrix, not ", shape), name);
+  }
+}
+
+}  // namespace
+
+WeightSource weight_source(const TensorView& view, std::string name) {
+  require_matrix(view.shape.size(), shape_str(view.shape), name);
+  WeightSource source{view.shape[0], view.shape[1], nullptr, std::move(name)};
+  source.read = [view](int64_t row0, int64_t row1, float* out) {
+    to_f32_rows(view, row0, row1, {out, static_cast<size_t>((row1 - row0) * view.shape[1])});
+  };
+  return source;
+}
+
+WeightSource weight_source(const at::Tensor& dense, std::string name) {
+  require_matrix(static_cast<size_t>(dense.dim()), shape_str(dense.sizes()), name);
+  WeightSource source{dense.size(0), dense.size(1), nullptr, std::move(name)};
+  source.read = [kept = dense.detach()](int64_t row0, int64_t row1, float* out) {
+    at::from_blob(out, {row1 - row0, kept.size(1)}, at::kFloat)
+        .copy_(kept.narrow(0, row0, row1 - row0));
+  };
+  return source;
+}
+
+WeightSource permute_rows(WeightSource source, std::vector<int64_t> order) {
+  for (int64_t row : order) {
+    if (row < 0 || row >= source.rows) {
+      throw Error(ErrorKind::mismatch, str("row ", row, " of ", source.rows), source.name);
+    }
+  }
+  WeightSource permuted{static_cast<int64_t>(order.size()), source.columns, nullptr, source.name};
+  permuted.read = [inner = std::move(source), order = std::move(order)](int64_t row0, int64_t row1,
+                                                                        float* out) {
+    // Neighbours that stay neighbours are read together.
+    for (int64_t row = row0; row < row1;) {
+      const int64_t first = order[static_cast<size_t>(row)];
+      int64_t count = 1;
+      while (row + count < row1 && order[static_cast<size_t>(row + count)] == first + count) ++count;
+      inner.read(first, first + count, out + (row - row0) * inner.columns);
+      row += count;
+    }
+  };
+  return permuted;
+}
+
+WeightSource concatenate_rows(std::vector<WeightSource> parts) {
+  SMIDGEN_ASSERT(!parts.empty());
+  if (parts.size() == 1) return std::move(parts[0]);
+  WeightSource whole{0, parts[0].columns, nullptr, parts[0].name};
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (parts[i].columns != whole.columns) {
+      throw Error(ErrorKind::mismatch,
+                  str("weights of one group have ", whole.columns, " and ", parts[i].columns, " columns"),
+                  str(parts[0].name, ", ", parts[i].name));
+    }
+    whole.rows += parts[i].rows;
+    if (i > 0) whole.name += "+" + parts[i].name;
+  }
+  whole.read = [parts = std::move(parts)](int64_t row0, int64_t row1, float* out) {
+    int64_t start = 0;  // of the part, in rows of the whole
+    for (const WeightSource& part : parts) {
+      const int64_t begin = std::max(row0, start), end = std::min(row1, start + part.rows);
+      if (begin < end) part.read(begin - start, end - start, out + (begin - row0) * part.columns);
+      start += part.rows;
+    }
+  };
+  return whole;
+}
+
+}  // namespace smidgen

@@ -1,0 +1,76 @@
+#include "smidgen/kernels/target.h"
+
+#include <cstdlib>
+#include <hwy/highway.h>
+#include <hwy/targets.h>
+
+#include "smidgen/base/error.h"
+
+namespace smidgen {
+namespace {
+
+std::string name_of(int64_t target) {
+  switch (target) {
+    case HWY_SCALAR:
+    case HWY_EMU128:
+      return "scalar";
+    case HWY_AVX2:
+      return "avx2";
+    case HWY_AVX3:
+      return "avx512";
+    default:
+      return hwy::TargetName(target);
+  }
+}
+
+int64_t lowest_bit(int64_t mask) { return mask & -mask; }
+
+// Without the mock mask, so that a forced target does not hide the others.
+int64_t machine_targets() {
+  static const int64_t mask = hwy::SupportedTargets() & HWY_TARGETS;
+  return mask;
+}
+
+}  // namespace
+
+std::vector<std::string> kernel_targets() {
+  std::vector<std::string> names;
+  for (int64_t left = machine_targets(); left; left &= left - 1) {
+    names.push_back(name_of(lowest_bit(left)));
+  }
+  return names;
+}
+
+void force_kernel_target(std::string_view name) {
+  int64_t chosen = 0;
+  for (int64_t left = machine_targets(); left && !name.empty(); left &= left - 1) {
+    if (name_of(lowest_bit(left)) == name) chosen = lowest_bit(left);
+  }
+  if (!name.empty() && !chosen) {
+    const bool known = name == "scalar" || name == "avx2" || name == "avx512";
+    throw Error(known ? ErrorKind::unsupported : ErrorKind::usage,
+                known ? str("this machine or build has no kernels for '", name, "'")
+                      : str("there is no kernel target '", name, "'"),
+                "SMIDGEN_TARGET",
+                did_you_mean(name, kernel_targets(), str("here: ", join(kernel_targets()))));
+  }
+  hwy::SetSupportedTargetsForTest(chosen);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
+
+void choose_kernel_target() {
+  static const bool done = [] {
+    machine_targets();
+    const char* name = std::getenv("SMIDGEN_TARGET");
+    force_kernel_target(name ? name : "");
+    return true;
+  }();
+  (void)done;
+}
+
+std::string kernel_target() {
+  choose_kernel_target();
+  return name_of(lowest_bit(hwy::SupportedTargets() & HWY_TARGETS));
+}
+
+}  // namespace smidgen

@@ -1,0 +1,36 @@
+// The difference from a base that a trained site stands for. A closed set of forms; the rooms that merge, compress
+// and compare take any of them without making them dense.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <variant>
+
+namespace smidgen {
+
+struct DenseDelta {
+  at::Tensor values;  // fp32 [out, in]
+};
+
+// scale * B A
+struct LowRankDelta {
+  at::Tensor a;  // fp32 [rank, in]
+  at::Tensor b;  // fp32 [out, rank]
+  double scale = 1;
+};
+
+using Delta = std::variant<DenseDelta, LowRankDelta>;
+
+// Rows [row0, row1) of the delta as a dense fp32 tensor.
+at::Tensor tile(const Delta& delta, int64_t row0, int64_t row1);
+
+// tile += rows [row0, row0 + tile.size(0)) of the delta.
+void add_to(const Delta& delta, int64_t row0, at::Tensor& tile);
+
+// Frobenius norm, in double.
+double norm(const Delta& delta);
+
+// sum of weight_i * delta_i. Low-rank deltas join exactly: their ranks add up, factors side by side.
+Delta combine(const std::vector<Delta>& deltas, const std::vector<double>& weights);
+
+}  // namespace smidgen

@@ -1,0 +1,112 @@
+// Hosts: the parts of a model that own frozen weights and that attachments hang on. A host keeps a table
+// slot -> attachments for each of its sites; slot 0 is the bare base and stays empty.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "smidgen/kernels/formats/base_weight.h"
+#include "smidgen/nn/attachment.h"
+#include "smidgen/nn/batch.h"
+#include "smidgen/nn/site.h"
+
+namespace smidgen {
+
+// The attachments of one site, by slot. Several at one slot apply in order.
+class SlotTable {
+ public:
+  void attach(int slot, AttachmentPtr attachment);
+  void detach(int slot);
+  const std::vector<AttachmentPtr>& at(int slot) const;
+  bool empty() const { return slots_.empty(); }
+
+ private:
+  std::map<int, std::vector<AttachmentPtr>> slots_;
+};
+
+// A place where a base weight lives: its frozen original and, while an adapter is merged, what stands in its place.
+// Merging never writes into the original, so unmerging gives back its bits.
+class HostedWeight {
+ public:
+  explicit HostedWeight(std::shared_ptr<const BaseWeight> original) : original_(std::move(original)) {}
+  const BaseWeight& current() const { return merged_ ? *merged_ : *original_; }
+  const BaseWeight& original() const { return *original_; }
+  bool merged() const { return merged_ != nullptr; }
+  void merge(std::shared_ptr<const BaseWeight> weight) { merged_ = std::move(weight); }
+  void unmerge() { merged_.reset(); }
+
+ private:
+  std::shared_ptr<const BaseWeight> original_, merged_;
+};
+
+class Host {
+ public:
+  virtual ~Host() = default;
+  const std::vector<Site>& sites() const { return sites_; }
+  SlotTable& slots(size_t site) { return tables_[site]; }
+  const SlotTable& slots(size_t site) const { return tables_[site]; }
+  HostedWeight& weight() { return *weight_; }
+  const HostedWeight& weight() const { return *weight_; }
+  const std::shared_ptr<HostedWeight>& shared_weight() const { return weight_; }
+  // Rows [begin, end) of the weight that belong to a site.
+  virtual std::pair<int64_t, int64_t> weight_rows(size_t site) const;
+  virtual const at::Tensor* bias() const { return nullptr; }
+
+ protected:
+  Host(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight)
+      : sites_(std::move(sites)), tables_(sites_.size()), weight_(std::move(weight)) {}
+  // True when any of `rows` sees an attachment.
+  bool attached(const Rows& rows) const;
+
+  std::vector<Site> sites_;
+  std::vector<SlotTable> tables_;
+  std::shared_ptr<HostedWeight> weight_;
+};
+
+// Linear layers that share an input (q, k, v; gate, up). One weight [sum of out, in], one product for all rows.
+//   forward: x [n, in] -> y [n, sum of out] in the base's product dtype, columns in the order of the sites
+class LinearGroup : public Host {
+ public:
+  LinearGroup(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight, at::Tensor bias);
+  at::Tensor forward(const at::Tensor& x, const Rows& rows) const;
+
+  std::pair<int64_t, int64_t> weight_rows(size_t site) const override {
+    return {offsets_[site], offsets_[site + 1]};
+  }
+  int64_t in_features() const { return sites_.front().in; }
+  int64_t out_features() const { return offsets_.back(); }
+  const at::Tensor* bias() const override { return bias_.defined() ? &bias_ : nullptr; }
+
+  // The plain composition that autograd differentiates: the oracle of forward().
+  at::Tensor forward_ref(const at::Tensor& x, const Rows& rows) const;
+
+ private:
+  friend struct HostFunction;
+  std::vector<int64_t> offsets_;  // of each site's columns
+  at::Tensor bias_;               // fp32 [sum of out], or undefined
+};
+
+// Rows of a table [vocabulary, width] by token id.
+class EmbeddingHost : public Host {
+ public:
+  EmbeddingHost(Site site, std::shared_ptr<HostedWeight> weight) : Host({std::move(site)}, std::move(weight)) {}
+  at::Tensor forward(const at::Tensor& ids, const Rows& rows) const;
+};
+
+// y = x / sqrt(mean(x^2) + eps) * weight  (RMSNorm, arXiv:1910.07467). The weight is held as a matrix [width, 1], so
+// that merging and files treat it like any other.
+class NormHost : public Host {
+ public:
+  NormHost(Site site, std::shared_ptr<HostedWeight> weight, double eps)
+      : Host({std::move(site)}, std::move(weight)), eps_(eps) {}
+  at::Tensor forward(const at::Tensor& x, const Rows& rows, at::ScalarType out = at::kFloat) const;
+
+ private:
+  double eps_;
+};
+
+}  // namespace smidgen

@@ -1,0 +1,46 @@
+#include "smidgen/nn/kv_cache.h"
+
+#include <torch/torch.h>
+
+#include "smidgen/base/error.h"
+
+namespace smidgen {
+
+KvCache::KvCache(int64_t layers, int64_t sequences, int64_t capacity, int64_t heads, int64_t head_dim,
+                 at::ScalarType dtype)
+    : capacity_(capacity),
+      heads_(heads),
+      head_dim_(head_dim),
+      dtype_(dtype),
+      lengths_(static_cast<size_t>(sequences), 0),
+      buffers_(static_cast<size_t>(layers * sequences)) {}
+
+std::pair<at::Tensor, at::Tensor> KvCache::append(int64_t layer, int64_t s, const at::Tensor& k, const at::Tensor& v) {
+  const int64_t have = length(s), want = have + k.size(0);
+  if (want > capacity_) {
+    throw Error(ErrorKind::data, str("the sequence has ", want, " tokens and its cache holds ", capacity_));
+  }
+  Buffer& b = buffer(layer, s);
+  const int64_t allocated = b.k.defined() ? b.k.size(0) : 0;
+  if (want > allocated) {
+    // Doubling keeps the copying of a growing cache linear in its final size.
+    const int64_t grown = std::min(capacity_, std::max<int64_t>({64, want, 2 * allocated}));
+    for (at::Tensor* t : {&b.k, &b.v}) {
+      at::Tensor bigger = at::empty({grown, heads_, head_dim_}, dtype_);
+      if (have) bigger.narrow(0, 0, have).copy_(t->narrow(0, 0, have));
+      *t = bigger;
+    }
+  }
+  b.k.narrow(0, have, k.size(0)).copy_(k);
+  b.v.narrow(0, have, v.size(0)).copy_(v);
+  return {b.k.narrow(0, 0, want), b.v.narrow(0, 0, want)};
+}
+
+void KvCache::advance(int64_t s, int64_t tokens) { lengths_[static_cast<size_t>(s)] += tokens; }
+
+void KvCache::truncate(int64_t s, int64_t tokens) {
+  SMIDGEN_ASSERT(tokens >= 0 && tokens <= length(s));
+  lengths_[static_cast<size_t>(s)] = tokens;
+}
+
+}  // namespace smidgen

@@ -1,0 +1,115 @@
+// Text to token ids and back, as Hugging Face `tokenizers` does it (ids are compared with it line by line).
+//
+// Supported: byte-level BPE, from `tokenizer.json` and from GGUF metadata. Other models, normalisers, pre-tokenisers,
+// post-processors and decoders are refused by name (`unsupported`).
+//
+// GGUF. The vocabulary names its pre-tokeniser only by a word (`tokenizer.ggml.pre`). transformers' conversion builds
+// GPT-2's for all of them, without the digit rule of SmolLM2; its ids then differ from those the model was trained
+// with ("2024" becomes one piece). This reader follows the original tokenizer of the model:
+//   smollm          Sequence[Digits(individual), ByteLevel], null normaliser
+//   gpt-2           ByteLevel
+// and refuses every other word, `default` and none at all included, rather than guess.
+// `truncation` and `padding` of tokenizer.json are ignored, as transformers does unless it is asked.
+//
+// Text that is not UTF-8. `tokenizers` takes Python strings, so it never sees any; the usual way there is
+// errors="replace". The same here: each maximal broken part is read as U+FFFD, then encoded.
+// A byte that the vocabulary lacks is left out, as `tokenizers` does when there is no unknown token; missing_bytes()
+// tells which.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "smidgen/base/json.h"
+#include "smidgen/text/tokenizer_spec.h"
+
+namespace smidgen {
+
+struct ModelFiles;
+class GgufFile;
+
+struct EncodeOptions {
+  bool add_special = true;    // what the post-processor adds (BOS ...)
+  bool parse_special = true;  // "<|im_end|>" in the text is that token; false: it is ordinary text
+};
+
+// Token i covers bytes [begins[i], ends[i]) of the text; a token that the post-processor added covers nothing. Where a
+// normaliser changed the text, bounds inside the changed part are those of the whole part.
+struct Encoding {
+  std::vector<int32_t> ids;
+  std::vector<uint32_t> begins, ends;
+};
+
+// Immutable; every member may be called from many threads at once.
+class Tokenizer {
+ public:
+  // Throws `format` or `unsupported` with `spec.where`.
+  explicit Tokenizer(TokenizerSpec spec);
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+
+  std::vector<int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
+  Encoding encode_with_offsets(std::string_view text, EncodeOptions options = {}) const;
+
+  // Bytes that do not form UTF-8 come out as U+FFFD. An id outside the vocabulary: Error usage.
+  std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
+  // The raw bytes of one token, possibly half a character.
+  std::string_view bytes(int32_t id) const;
+
+  int64_t vocabulary_size() const;  // highest id + 1
+  std::optional<int32_t> find(std::string_view token) const;
+  const std::string& token(int32_t id) const;  // as the vocabulary writes it; empty for an id without a token
+  bool is_special(int32_t id) const;
+  std::optional<int32_t> bos() const;
+  std::optional<int32_t> eos() const;
+  std::optional<int32_t> pad() const;
+  std::optional<int32_t> unk() const;
+  // True when encode with add_special begins with bos().
+  bool adds_bos() const;
+  std::vector<uint8_t> missing_bytes() const;
+  const TokenizerSpec& spec() const;
+
+ private:
+  struct Parts;
+  std::unique_ptr<const Parts> parts_;
+};
+
+// Turns a stream of ids into text piece by piece. push() returns the characters that are certain by now and holds back
+// the bytes of an unfinished one; flush() returns the rest (U+FFFD for half a character). The pieces together equal
+// decode() of all ids. The tokenizer must outlive it.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = false);
+  std::string push(int32_t id);
+  std::string flush();
+
+ private:
+  const Tokenizer* tokenizer_;
+  bool skip_special_;
+  std::string pending_;
+};
+
+// From tokenizer.json's content and, when not null, tokenizer_config.json's and special_tokens_map.json's (which name
+// bos, eos, pad and unk). `where` is the file's name for errors.
+TokenizerSpec read_tokenizer_json(const Json& tokenizer, const Json& tokenizer_config,
+                                  const Json& special_tokens_map, const std::string& where);
+TokenizerSpec read_tokenizer_gguf(const GgufFile& file);
+std::shared_ptr<const Tokenizer> load_tokenizer(const ModelFiles& files);
+
+// A tokenizer.json that `tokenizers` loads and that gives the same ids.
+Json tokenizer_json(const Tokenizer& tokenizer);
+// The other files of an exported folder: special_tokens_map.json, tokenizer_config.json (with the chat template when it
+// is not empty).
+Json special_tokens_map(const Tokenizer& tokenizer);
+Json tokenizer_config(const Tokenizer& tokenizer, const std::string& chat_template);
+
+// Tokens that end generation: eos_token_id (one or a list) of generation_config.json and config.json, or GGUF's eos and
+// eot, and the tokenizer's eos. Sorted.
+std::vector<int32_t> stop_tokens(const ModelFiles& files, const Tokenizer& tokenizer);
+
+}  // namespace smidgen

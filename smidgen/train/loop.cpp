@@ -1,0 +1,225 @@
+#include "smidgen/train/loop.h"
+
+#include <torch/torch.h>
+
+#include <chrono>
+#include <cmath>
+
+#include "smidgen/base/error.h"
+#include "smidgen/base/log.h"
+#include "smidgen/base/memory.h"
+#include "smidgen/base/signals.h"
+#include "smidgen/io/json_file.h"
+#include "smidgen/nn/packed.h"
+#include "smidgen/train/optimizer.h"
+#include "smidgen/train/schedule.h"
+
+namespace smidgen {
+
+LoaderConfig loader_config(const TrainConfig& config) {
+  return {.batch_tokens = config.batch_tokens, .micro_tokens = config.micro_tokens,
+          .seed = static_cast<uint64_t>(config.seed), .shuffle = config.data.shuffle};
+}
+
+int64_t total_steps(const TrainConfig& config, const Dataset& data) {
+  if (config.max_steps) return *config.max_steps;
+  // Steps differ in their number of samples, so the epochs are walked through rather than divided.
+  Loader walk(data.lengths(), loader_config(config));
+  int64_t steps = 0;
+  while (walk.epochs_done() < config.epochs) {
+    walk.next();
+    ++steps;
+  }
+  return steps;
+}
+
+Loop::Loop(LoopSetup setup)
+    : s_(std::move(setup)),
+      total_(total_steps(s_.config, s_.data)),
+      loader_(s_.data.lengths(), loader_config(s_.config)),
+      watchdog_(s_.config.watchdog),
+      checkpoints_(s_.run.checkpoints()) {
+  if (!s_.config.policy.name.empty()) policy_ = budgets().find(s_.config.policy.name).start(s_.config.policy.config);
+  s_.adapter.attach(s_.model, s_.slot);
+}
+
+Loop::~Loop() { Adapter::detach(s_.model, s_.slot); }
+
+LoopView Loop::view() const {
+  return {s_.adapter, state_.step + 1, total_, static_cast<uint64_t>(s_.config.seed)};
+}
+
+bool Loop::resume() {
+  const auto latest = checkpoints_.latest();
+  if (!latest) return false;
+  const Json state = latest->state();
+  s_.identity.check(state.at("identity"), s_.allow_inexact_resume);
+  state_ = RunState::from_json(state, read_json(latest->path / "structure.json"));
+  Adapter::detach(s_.model, s_.slot);
+  state_.edits.replay(s_.adapter.store());
+  read_trainables(latest->path, s_.adapter.store());
+  s_.adapter.attach(s_.model, s_.slot);
+  if (s_.adapter.store().digest() != state.at("digest")) {
+    throw Error(ErrorKind::format, "the checkpoint's parameters do not have the digest that was saved with them", latest->path.string());
+  }
+  loader_.restore(state_.loader);
+  watchdog_.restore(state_.watchdog);
+  if (policy_) policy_->restore(state_.policy);
+  saved_step_ = state_.step;
+  return true;
+}
+
+void Loop::open_logs() {
+  metrics_ = std::make_unique<MetricsLog>(s_.run.metrics(), state_.metrics_offset);
+  if (state_.events_file.empty()) {
+    remove_tree(s_.run.events());  // of a run that never came to its first checkpoint
+    events_ = EventWriter::create(s_.run.events());
+    state_.events_file = events_->path().filename().string();
+  } else {
+    events_ = EventWriter::resume(s_.run.events() / state_.events_file, state_.events_offset);
+  }
+}
+
+void Loop::apply_edits(std::vector<Edit> edits) {
+  if (edits.empty()) return;
+  bool moved = false;
+  for (const Edit& edit : edits) {
+    apply(s_.adapter.store(), edit);
+    moved |= edit.moves_storage();
+  }
+  state_.edits.record(state_.step + 1, edits);
+  if (moved) {
+    Adapter::detach(s_.model, s_.slot);
+    s_.adapter.attach(s_.model, s_.slot);
+  }
+}
+
+std::string Loop::describe(const Step& step) const {
+  std::vector<std::string> where;
+  for (const auto& micro : step.micro) {
+    for (const int64_t i : micro) where.push_back(s_.data.where(i));
+  }
+  return str("batch of ", where.size(), " samples: ", join(where, ", ", 8));
+}
+
+double Loop::accumulate(const Step& step, int64_t* answers) {
+  double loss = 0;
+  for (const auto& micro : step.micro) {
+    const Batch batch = to_batch(pack(s_.data, micro), s_.slot);
+    *answers += batch.answers;
+    const at::Tensor hidden = s_.model.forward(batch.main);
+    const at::Tensor sum = s_.model.loss_sum(hidden, batch);
+    loss += sum.item<double>();
+    if (sum.requires_grad()) sum.backward();
+  }
+  return loss;
+}
+
+StepRecord Loop::train_step() {
+  const auto begin = std::chrono::steady_clock::now();
+  ParamStore& store = s_.adapter.store();
+  if (policy_) apply_edits(policy_->before_step(view()));
+  const Step step = loader_.next();
+  store.zero_grad();
+  StepRecord record;
+  record.step = state_.step + 1;
+  record.tokens = step.tokens;
+  const double sum = accumulate(step, &record.answers);
+  record.loss = sum / static_cast<double>(record.answers);
+  store.scale_grad(1.0 / static_cast<double>(record.answers));
+  if (policy_) apply_edits(policy_->after_backward(view()));
+  if (s_.events.gradients) s_.events.gradients(record.step);
+  record.grad_norm = clip_gradients(store, s_.config.optimizer.max_grad_norm);
+  watchdog_.check(record.step, record.loss, record.grad_norm, describe(step));
+  record.learning_rate = s_.config.optimizer.learning_rate * schedule_ratio(s_.config.schedule, record.step, total_);
+  optimizer_step(store, s_.config.optimizer, record.learning_rate);
+  if (policy_) apply_edits(policy_->after_step(view()));
+  state_.step = record.step;
+  state_.tokens += step.tokens;
+  state_.loader = loader_.state();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  record.tokens_per_s = static_cast<double>(step.tokens) / std::max(seconds, 1e-9);
+  record.peak_mb = static_cast<double>(peak_rss()) / (1 << 20);
+  return record;
+}
+
+double Loop::evaluate_now() {
+  EvalOptions options;
+  options.slot = s_.slot;
+  options.micro_tokens = s_.config.micro_tokens ? s_.config.micro_tokens : s_.config.batch_tokens;
+  return evaluate(s_.model, *s_.eval_data, options).loss();
+}
+
+void Loop::note_eval(double loss) {
+  if (!state_.best || loss < state_.best->loss) {
+    state_.best = Best{loss, state_.step};
+    state_.stale = 0;
+    if (s_.save_artefact) s_.save_artefact(s_.run.root() / "best");
+  } else {
+    ++state_.stale;
+  }
+}
+
+void Loop::log(const StepRecord& r, bool digest) {
+  Json line = {{"step", r.step}, {"loss", r.loss}, {"tokens", r.tokens}, {"answers", r.answers}, {"lr", r.learning_rate},
+               {"grad_norm", r.grad_norm}, {"tokens_per_s", std::round(r.tokens_per_s * 10) / 10}, {"peak_mb", std::round(r.peak_mb * 10) / 10}};
+  if (r.eval_loss) line["eval_loss"] = *r.eval_loss;
+  if (digest) line["digest"] = s_.adapter.store().digest();
+  metrics_->append(line);
+  events_->scalar("loss/train", static_cast<float>(r.loss), r.step);
+  events_->scalar("learning_rate", static_cast<float>(r.learning_rate), r.step);
+  events_->scalar("grad_norm", static_cast<float>(r.grad_norm), r.step);
+  events_->scalar("tokens_per_s", static_cast<float>(r.tokens_per_s), r.step);
+  if (r.eval_loss) events_->scalar("loss/eval", static_cast<float>(*r.eval_loss), r.step);
+}
+
+void Loop::save() {
+  state_.metrics_offset = metrics_->sync();
+  state_.events_offset = events_->offset();
+  state_.watchdog = watchdog_.state();
+  state_.policy = policy_ ? policy_->state() : Json();
+  Json state = state_.to_json();
+  state["digest"] = s_.adapter.store().digest();
+  state["identity"] = s_.identity.to_json();
+  Retention retention{.total_limit = s_.config.save_total_limit};
+  if (state_.best) retention.best = state_.best->step;
+  const Checkpoint made = checkpoints_.save(
+      state_.step, state, [&](const fs::path& folder) { write_trainables(folder, s_.adapter.store(), state_.edits); }, retention);
+  saved_step_ = state_.step;
+  if (s_.events.saved) s_.events.saved(state_.step, made.path);
+}
+
+LoopResult Loop::run() {
+  open_logs();
+  LoopResult result;
+  result.resumed = state_.step > 0;
+  if (!result.resumed && policy_) apply_edits(policy_->on_attach(view()));
+  const auto every = [&](int64_t n) { return n > 0 && state_.step % n == 0; };
+  const int64_t patience = s_.config.early_stop;
+  bool stop = patience > 0 && state_.stale >= patience;
+  while (state_.step < total_ && !stop) {
+    StepRecord record = train_step();
+    if (s_.eval_data && (every(s_.config.eval_every) || state_.step == total_)) {
+      record.eval_loss = evaluate_now();
+      note_eval(*record.eval_loss);
+      stop = patience > 0 && state_.stale >= patience;
+    }
+    const bool last = state_.step == total_ || stop;
+    const bool due = every(s_.config.save_every) || last;
+    // Asked once: a signal that arrives later waits for the next boundary. The line of this step must not show that
+    // somebody interrupted, or a resumed run's log would differ from an uninterrupted one's.
+    const bool interrupted = stop_requested() != 0 && !last;
+    log(record, due);
+    if (s_.events.step) s_.events.step(record);
+    if (due || interrupted) save();
+    if (interrupted) throw_if_stopped();
+  }
+  if (saved_step_ != state_.step) save();
+  events_->flush();
+  result.steps = state_.step;
+  result.best = state_.best;
+  result.stopped_early = stop && state_.step < total_;
+  return result;
+}
+
+}  // namespace smidgen
