@@ -118,10 +118,10 @@ def scalars(run) -> dict[str, list]:
 def test_tensorboard_reads_the_events(run):
     rows = smidgen.metrics(run)
     read = scalars(run)
-    for tag, key in (("train/loss", "loss"), ("train/lr", "lr"), ("train/tokens_per_s", "tokens_per_s")):
+    for tag, key in (("loss/train", "loss"), ("learning_rate", "lr"), ("grad_norm", "grad_norm")):
         assert [e.step for e in read[tag]] == [r["step"] for r in rows]
         assert np.allclose([e.value for e in read[tag]], [r[key] for r in rows], rtol=1e-6), tag
-    assert [e.step for e in read["eval/loss"]][-3:] == [4, 8, 12]
+    assert [e.step for e in read["loss/eval"]][-3:] == [4, 8, 12]
 
 
 def test_metrics_have_the_promised_keys(run):

@@ -227,15 +227,15 @@ def test_messages_are_rendered_by_the_template_and_only_answers_are_targets():
         start = text.rindex("assistant\n") + len("assistant\n")
         end = text.rindex("<|im_end|>") + len("<|im_end|>")
         wanted = [int(start <= a and b <= end) for a, b in coded.offsets]
-        assert ours["mask"] == wanted[: len(ours["ids"])]
-        assert sum(ours["mask"]) >= 2
+        assert ours["answer"] == wanted[: len(ours["ids"])]
+        assert sum(ours["answer"]) >= 2
 
 
 def test_every_answer_of_a_longer_talk_is_a_target(tmp_path):
     talk = [{"role": r, "content": c} for r, c in [("user", "ka"), ("assistant", "lori"), ("user", "in"), ("assistant", "sel")]]
     path = tiny.write_jsonl(tmp_path / "d.jsonl", [{"messages": talk}])
     (ours,) = smidgen.samples(tiny.model(), path)
-    learned = tiny.tokenizer().decode([i for i, m in zip(ours["ids"], ours["mask"]) if m], skip_special_tokens=False)
+    learned = tiny.tokenizer().decode([i for i, m in zip(ours["ids"], ours["answer"]) if m], skip_special_tokens=False)
     assert learned == "lori<|im_end|>sel<|im_end|>"
 
 
@@ -243,8 +243,8 @@ def test_prompt_and_completion():
     """Only the completion and the end token after it are targets."""
     folder = tiny.model()
     for row, ours in zip(tiny.samples(24, "prompt"), smidgen.samples(folder, tiny.data(24, "prompt")), strict=True):
-        learned = [i for i, m in zip(ours["ids"], ours["mask"]) if m]
-        context = [i for i, m in zip(ours["ids"], ours["mask"]) if not m]
+        learned = [i for i, m in zip(ours["ids"], ours["answer"]) if m]
+        context = [i for i, m in zip(ours["ids"], ours["answer"]) if not m]
         decode = tiny.tokenizer().decode
         assert learned[-1] == 2, "the completion must teach the model to stop"
         assert decode(learned[:-1]) == row["completion"] or row["completion"] in decode(learned[:-1])
@@ -257,4 +257,4 @@ def test_plain_text_is_all_targets():
     for row, ours in zip(tiny.samples(24, "text"), smidgen.samples(folder, tiny.data(24, "text")), strict=True):
         ids = reference.encode(folder, row["text"])
         assert ours["ids"] in (ids, ids + [2], [1] + ids, [1] + ids + [2])
-        assert all(ours["mask"][1:])
+        assert all(ours["answer"][1:])

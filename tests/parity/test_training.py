@@ -39,8 +39,8 @@ def test_ten_steps_move_the_loss_of_the_reference():
     samples = []
     for row in tiny.samples(24):
         ids = reference.encode(folder, reference.render(tiny.TEMPLATE, row["messages"]))
-        samples.append({"ids": ids, "mask": [0] * (len(ids) - 8) + [1] * 8})
-    rows = [{"step": k, "tokens": 16} for k in range(1, 11)]
+        samples.append({"ids": ids, "answer": [0] * (len(ids) - 8) + [1] * 8})
+    rows = [{"step": k, "answers": 16} for k in range(1, 11)]
 
     def run(**settings):
         model = reference.lora(reference.llama(folder, torch.float64), target_modules="all-linear")
@@ -159,7 +159,7 @@ def test_packed_equals_unpacked_and_accumulated(tmp_path):
 
 def test_shuffling_is_a_permutation_by_seed(tmp_path):
     """With one sample a step an epoch visits each sample once, in an order that the seed decides."""
-    lengths = sorted(sum(s["mask"][1:]) for s in smidgen.samples(tiny.model(), tiny.data()))
+    lengths = sorted(len(s["ids"]) for s in smidgen.samples(tiny.model(), tiny.data()))
 
     def order(seed, out):
         smidgen.tune(tiny.model(), tiny.data(), tmp_path / out, max_steps=24, shuffle="true", seed=seed)

@@ -357,7 +357,7 @@ def data_with_wrong_type(to):
 
 @thing
 def data_with_bad_utf8(to):
-    return lines(to, GOOD, '{"text": "a\udcff\udcfeb"}')
+    return lines(to, GOOD, GOOD.replace("user", "user\udcff\udcfe"))
 
 
 @thing

@@ -168,11 +168,6 @@ def token_losses(model, ids) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits, torch.tensor(list(ids)[1:]), reduction="none")
 
 
-def masked_loss(model, ids, mask) -> torch.Tensor:
-    """Sum of the losses of the tokens whose mask is 1; token 0 has nothing before it and never counts."""
-    return (token_losses(model, ids) * torch.tensor(list(mask)[1:], dtype=torch.get_default_dtype())).sum()
-
-
 def gradients(model, ids) -> dict[str, np.ndarray]:
     """Gradient of the sum of token losses for every trainable parameter, by the name PEFT saves it under."""
     model.zero_grad()

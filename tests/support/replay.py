@@ -5,19 +5,20 @@ from support import reference, smidgen
 
 
 def batches(samples: list[dict], rows: list[dict]):
-    """The samples of each step, in file order and round again, cut where their answer tokens make the row's `tokens`.
+    """The samples of each step, in file order and round again, cut where their answer tokens make the row's `answers`.
 
-    A step whose tokens are not a whole number of the next samples is a step that split or skipped one: an error.
+    A step whose answers are not a whole number of the next samples is a step that split or skipped one: an error.
     """
     position = 0
     for row in rows:
-        taken, tokens = [], 0
-        while tokens < row["tokens"]:
+        taken, answers = [], 0
+        while answers < row["answers"]:
             taken.append(samples[position % len(samples)])
             # What stands at position 0 has nothing before it and is never a target.
-            tokens += sum(taken[-1]["mask"][1:])
+            answers += sum(taken[-1]["answer"][1:])
             position += 1
-        assert tokens == row["tokens"], f"step {row['step']}: {row['tokens']} tokens are not whole samples"
+        assert answers == row["answers"], f"step {row['step']}: {row['answers']} answers are not whole samples"
+        assert row.get("tokens") in (None, sum(len(s["ids"]) for s in taken)), f"step {row['step']}: tokens"
         yield taken
 
 
@@ -33,12 +34,12 @@ def losses(model, samples, rows, *, name="adamw", learning_rate, weight_decay=0.
     steps = optimiser(name, trained, learning_rate, weight_decay)
     out = []
     for taken in batches(samples, rows):
-        tokens = sum(sum(s["mask"][1:]) for s in taken)
+        tokens = sum(sum(s["answer"][1:]) for s in taken)
         steps.zero_grad()
         total = 0.0
         for s in taken:
             each = reference.token_losses(model, s["ids"])
-            loss = (each * torch.tensor(s["mask"][1:], dtype=each.dtype)).sum()
+            loss = (each * torch.tensor(s["answer"][1:], dtype=each.dtype)).sum()
             loss.backward()
             total += loss.item()
         for p in trained:
@@ -56,8 +57,8 @@ def mean_loss(model, samples) -> float:
     with torch.no_grad():
         for s in samples:
             each = reference.token_losses(model, s["ids"])
-            total += (each * torch.tensor(s["mask"][1:], dtype=each.dtype)).sum().item()
-            tokens += sum(s["mask"][1:])
+            total += (each * torch.tensor(s["answer"][1:], dtype=each.dtype)).sum().item()
+            tokens += sum(s["answer"][1:])
     return total / tokens
 
 

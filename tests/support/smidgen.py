@@ -121,7 +121,7 @@ def tokenize_file(model, file, timeout=300, **flags) -> list[list[int]]:
 
 
 def samples(model, data, **flags) -> list[dict]:
-    """{"ids", "mask"} of every sample, in file order: what training will see."""
+    """{"ids", "answer"} of every sample, in file order: what training will see. `answer` is 1 for a trained token."""
     return json_lines(ok("data", model=model, data=data, json=True, **flags).stdout)
 
 
