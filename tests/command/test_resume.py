@@ -57,6 +57,21 @@ def test_a_signal_stops_at_a_step_and_resumes(number, code, uninterrupted, model
     runs.same(run, uninterrupted)
 
 
+def test_a_policy_goes_on_where_it_stood(model, data, tmp_path):
+    """Edits of the structure are replayed: layers frozen at random are the same layers after resuming."""
+    flags = {"policy": "random_freeze", "keep": 0.5, "period": 3, "max_steps": 60, "save_every": 7}
+    smidgen.ok("tune", **runs.arguments(model, data, tmp_path / "whole", **flags))
+    run = tmp_path / "run"
+    process = launch(model, data, run, **flags)
+    assert runs.wait_for(lambda: runs.last_step(run) >= 20, process)
+    assert runs.kill_and_wait(process, signal.SIGKILL) == -signal.SIGKILL
+    resume(model, data, run, **flags)
+    runs.same(run, tmp_path / "whole")
+    plain = tmp_path / "plain"
+    smidgen.ok("tune", **runs.arguments(model, data, plain, max_steps=60, save_every=7))
+    assert runs.adapter_bytes(plain) != runs.adapter_bytes(run), "the policy did nothing"
+
+
 def test_the_second_signal_stops_at_once(model, data, tmp_path):
     """Two in a row: the process ends without waiting for a step to end, and leaves no half checkpoint under a name."""
     run = tmp_path / "run"

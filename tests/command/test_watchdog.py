@@ -7,7 +7,7 @@ import pytest
 import tiny
 from support import runs, smidgen
 
-STEP = {"batch_tokens": 1, "micro_tokens": 1, "shuffle": "false", "save_every": 10, "eval_every": None, "eval_data": None}
+STEP = {"batch_tokens": 1, "micro_tokens": 1, "shuffle": smidgen.NO, "save_every": 10, "eval_every": None, "eval_data": None}
 
 
 def row(word: str, answer: str) -> dict:

@@ -65,7 +65,7 @@ def test_ten_steps_move_the_loss_of_the_reference():
 
 # ---------------------------------------------------------------------------------------------- tiny
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
-@pytest.mark.parametrize("batch_tokens", [1, 60])
+@pytest.mark.parametrize("batch_tokens", [1, 250])
 def test_ten_steps(name, batch_tokens, tmp_path):
     """One sample a step, and several of them; the adapters agree as well."""
     model, ours = follow(tiny.model(), tiny.data(), tmp_path, name=name, batch_tokens=batch_tokens)
@@ -79,7 +79,7 @@ def test_ten_steps(name, batch_tokens, tmp_path):
 
 @pytest.mark.parametrize("kind", ["messages", "prompt", "text"])
 def test_every_kind_of_data(kind, tmp_path):
-    follow(tiny.model(), tiny.data(24, kind), tmp_path, batch_tokens=40)
+    follow(tiny.model(), tiny.data(24, kind), tmp_path, batch_tokens=250)
 
 
 def test_weight_decay_is_decoupled_in_adamw(tmp_path):
@@ -87,7 +87,7 @@ def test_weight_decay_is_decoupled_in_adamw(tmp_path):
 
 
 def test_gradients_are_divided_before_they_are_clipped(tmp_path):
-    follow(tiny.model(), tiny.data(), tmp_path, name="sgd", batch_tokens=60, settings={"max_grad_norm": 0.5})
+    follow(tiny.model(), tiny.data(), tmp_path, name="sgd", batch_tokens=250, settings={"max_grad_norm": 0.5})
 
 
 def test_rslora_and_a_regex_target(tmp_path):
@@ -101,7 +101,7 @@ def test_on_a_gguf_base(tmp_path):
 def test_full_method_trains_the_model_itself(tmp_path):
     """--method full: the losses of plain PyTorch, and a model folder that transformers loads."""
     folder = tiny.model(tie_word_embeddings=False)
-    flags = {"learning_rate": 1e-3, "optimizer": "adamw", "max_grad_norm": 0.0, "batch_tokens": 60}
+    flags = {"learning_rate": 1e-3, "optimizer": "adamw", "max_grad_norm": 0.0, "batch_tokens": 250}
     smidgen.tune(folder, tiny.data(), tmp_path / "run", method="full", rank=None, alpha=None, target=None, **flags)
     model = reference.llama(folder, torch.float64)
     rows = smidgen.metrics(tmp_path / "run")
@@ -136,7 +136,7 @@ def test_real_model(smollm2, tmp_path):
         settings={"learning_rate": 5e-4, "max_grad_norm": 1.0},
         rank=8,
         alpha=16,
-        batch_tokens=30,
+        batch_tokens=150,
         timeout=400,
     )
 
@@ -149,9 +149,9 @@ def run_losses(out, **flags):
 
 def test_packed_equals_unpacked_and_accumulated(tmp_path):
     """micro_tokens decides what shares a forward and how often one accumulates; the losses do not depend on it."""
-    settings = {"batch_tokens": 120, "learning_rate": 5e-3}
+    settings = {"batch_tokens": 400, "learning_rate": 5e-3}
     alone = run_losses(tmp_path / "1", micro_tokens=1, **settings)
-    for micro in (64, 200, 4096):
+    for micro in (90, 250, 4096):
         other = run_losses(tmp_path / str(micro), micro_tokens=micro, **settings)
         assert np.abs(other - alone).max() <= 2e-5 * np.abs(alone).max(), micro
     assert alone.max() - alone.min() > 0.05, "the losses must move, or equality says nothing"
@@ -162,7 +162,7 @@ def test_shuffling_is_a_permutation_by_seed(tmp_path):
     lengths = sorted(len(s["ids"]) for s in smidgen.samples(tiny.model(), tiny.data()))
 
     def order(seed, out):
-        smidgen.tune(tiny.model(), tiny.data(), tmp_path / out, max_steps=24, shuffle="true", seed=seed)
+        smidgen.tune(tiny.model(), tiny.data(), tmp_path / out, max_steps=24, shuffle=True, seed=seed)
         return [r["tokens"] for r in smidgen.metrics(tmp_path / out)]
 
     one, again, other = order(1, "a"), order(1, "b"), order(2, "c")
@@ -172,7 +172,7 @@ def test_shuffling_is_a_permutation_by_seed(tmp_path):
 
 def test_equal_seeds_give_equal_bits(tmp_path):
     for out in ("a", "b"):
-        smidgen.tune(tiny.model(), tiny.data(), tmp_path / out, batch_tokens=60, shuffle="true")
+        smidgen.tune(tiny.model(), tiny.data(), tmp_path / out, batch_tokens=250, shuffle=True)
     one, two = ((tmp_path / out / "adapter" / "adapter_model.safetensors").read_bytes() for out in ("a", "b"))
     assert one == two
 

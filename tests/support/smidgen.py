@@ -11,6 +11,7 @@ import numpy as np
 from support.paths import BUILD
 
 THREADS = 2
+NO = "no"  # a switch that is on by default, turned off: shuffle=NO is --no-shuffle
 
 
 def binary() -> Path:
@@ -32,13 +33,13 @@ def environment(**extra) -> dict:
 
 
 def argv(*parts, **flags) -> list[str]:
-    """The command line; flags are written in kebab case, True gives the bare flag, None and False leave it out."""
+    """The command line; flags in kebab case. True gives the bare flag, NO its opposite, None and False leave it out."""
     out = [str(binary()), *map(str, parts)]
     for key, value in flags.items():
         if value is None or value is False:
             continue
-        out.append("--" + key.strip("_").replace("_", "-"))
-        if value is not True:
+        out.append(("--no-" if value is NO else "--") + key.replace("_", "-"))
+        if value is not True and value is not NO:
             out.append(",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))
     return out
 
@@ -139,7 +140,7 @@ def tune(model, data, out, *, timeout=240, **flags):
         "schedule": "constant",
         "warmup_steps": 0,
         "weight_decay": 0.0,
-        "shuffle": "false",
+        "shuffle": NO,
         "dtype": "fp32",
         "seed": 5,
         "quiet": True,
