@@ -220,7 +220,7 @@ def save_adapter(wrapped, folder: Path) -> Path:
 def load_adapter(model, folder: Path, trainable: bool = False):
     """`model` with a saved adapter attached by PEFT; every tensor of the file must have found its place."""
     import peft
-    from safetensors.numpy import load_file
+    from safetensors.torch import load_file
 
     dtype = next(model.parameters()).dtype
     with without_hub():
@@ -229,7 +229,7 @@ def load_adapter(model, folder: Path, trainable: bool = False):
     stored = load_file(str(folder / "adapter_model.safetensors"))
     assert held.keys() == stored.keys(), f"PEFT took {sorted(held)} of {sorted(stored)}"
     for name, x in stored.items():
-        assert np.array_equal(held[name].float().numpy(), x), name
+        assert torch.equal(held[name].float(), x.float()), name
     return wrapped.to(dtype).eval()
 
 

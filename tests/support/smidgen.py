@@ -15,7 +15,9 @@ NO = "no"  # a switch that is on by default, turned off: shuffle=NO is --no-shuf
 
 
 def binary() -> Path:
-    return Path(os.environ.get("SMIDGEN_BIN", BUILD / "release" / "smidgen"))
+    path = Path(os.environ.get("SMIDGEN_BIN", BUILD / "release" / "smidgen"))
+    assert path.exists(), f"{path} is not there: run `make build`, or set SMIDGEN_BIN"
+    return path
 
 
 class Failed(AssertionError):
