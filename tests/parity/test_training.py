@@ -186,15 +186,14 @@ def rates(out, schedule, warmup, steps=20, **flags):
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 @pytest.mark.parametrize("warmup", [0, 5])
 def test_schedules_are_those_of_transformers(schedule, warmup, tmp_path):
-    """transformers counts steps from 0, so its first warm-up step does nothing; counting from 1 is accepted too."""
+    """After the warm-up step t has transformers' rate of its step t - 1; the rise is t / warmup, so step 1 is not lost."""
     from transformers import get_scheduler
 
     kind = "constant_with_warmup" if schedule == "constant" else schedule
     dummy = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
-    theirs = get_scheduler(kind, dummy, num_warmup_steps=warmup, num_training_steps=20)
-    wanted = np.array([1e-3 * theirs.lr_lambdas[0](k) for k in range(21)])
-    ours = rates(tmp_path / "run", schedule, warmup)
-    assert any(np.allclose(ours, wanted[shift : shift + 20], rtol=1e-6, atol=1e-12) for shift in (0, 1)), ours
+    ratio = get_scheduler(kind, dummy, num_warmup_steps=warmup, num_training_steps=20).lr_lambdas[0]
+    wanted = [1e-3 * (t / warmup if t <= warmup else ratio(t - 1)) for t in range(1, 21)]
+    np.testing.assert_allclose(rates(tmp_path / "run", schedule, warmup), wanted, rtol=1e-6, atol=1e-12)
 
 
 def test_wsd_rises_stays_and_falls(tmp_path):
