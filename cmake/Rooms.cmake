@@ -99,6 +99,27 @@ function(smidgen_command room)
   endif()
   add_executable(smidgen_exe ${sources})
   set_target_properties(smidgen_exe PROPERTIES OUTPUT_NAME smidgen INSTALL_RPATH "$ORIGIN/../lib")
-  target_link_libraries(smidgen_exe PRIVATE smidgen CLI11::CLI11)
+  target_link_libraries(smidgen_exe PRIVATE smidgen)
   target_compile_definitions(smidgen_exe PRIVATE SMIDGEN_VERSION="${PROJECT_VERSION}")
+  if(TARGET smidgen_core)
+    # What the verbs and registries of the core offer, so that help and flag checks need no torch.
+    add_custom_command(
+      OUTPUT ${CMAKE_BINARY_DIR}/schema.json
+      COMMAND smidgen_exe schema --live --quiet --out ${CMAKE_BINARY_DIR}/schema.json
+      DEPENDS smidgen_exe smidgen_core
+      COMMENT "Writing schema.json" VERBATIM)
+    add_custom_target(smidgen_schema ALL DEPENDS ${CMAKE_BINARY_DIR}/schema.json)
+    install(FILES ${CMAKE_BINARY_DIR}/schema.json DESTINATION share/smidgen)
+  endif()
+  if(SMIDGEN_TESTS AND tests)
+    # Drives the program itself, with a core library made for the test beside a copy of it.
+    add_library(cli_test_core SHARED smidgen/${room}/testing/fake_core.cc)
+    target_link_libraries(cli_test_core PRIVATE smidgen)
+    add_executable(cli_test ${tests})
+    target_link_libraries(cli_test PRIVATE smidgen GTest::gtest GTest::gtest_main)
+    target_compile_definitions(cli_test PRIVATE SMIDGEN_PROGRAM="$<TARGET_FILE:smidgen_exe>"
+                               SMIDGEN_FAKE_CORE="$<TARGET_FILE:cli_test_core>")
+    add_dependencies(cli_test smidgen_exe cli_test_core)
+    set_property(GLOBAL APPEND PROPERTY SMIDGEN_TEST_TARGETS cli_test)
+  endif()
 endfunction()

@@ -6,6 +6,11 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
 # -ffp-contract=off: reference quantisers and oracles compare bits, and a fused multiply-add moves them.
 add_compile_options(-Wall -Wextra -Wshadow -Wno-missing-field-initializers -ffp-contract=off)
+# The front door (make) turns this on; a build with another compiler should not fail over a new warning.
+option(SMIDGEN_WERROR "Treat warnings as errors" OFF)
+if(SMIDGEN_WERROR)
+  add_compile_options(-Werror)
+endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1")
 

@@ -145,6 +145,10 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   }
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) throw os_error("write", path, EISDIR);
+  // The rename would put a plain file in the place of /dev/null or a pipe.
+  if (fs::is_other(fs::status(path, ignored))) {
+    throw Error(ErrorKind::usage, "cannot write: it is a device or a pipe, not a file", path.string());
+  }
   temporary_ = path.parent_path() / str(".", path.filename().string(), ".tmp-", ::getpid());
   file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (file_ < 0) throw os_error("write", path_, errno);

@@ -121,6 +121,8 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : file_(path), table_(pat
   }
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, length);
   if (text.empty() || text.front() != '{') fail("the header does not start with '{'", 8, hint);
+  // The JSON library takes a zero byte for the end of its input.
+  if (const size_t zero = text.find('\0'); zero != text.npos) fail("a zero byte in the header", 8 + zero);
   SafetensorsHeader header = parse_safetensors_header(text, path.string());
   metadata_ = std::move(header.metadata);
   place_tensors(std::move(header.entries), bytes.subspan(8 + length), 8 + length, table_);
@@ -143,7 +145,7 @@ std::shared_ptr<TensorStore> open_sharded(const fs::path& index_json) {
     // An index from elsewhere must not make us open files outside its folder.
     if (shard.empty() || shard == "." || shard == ".." || shard.find('/') != std::string::npos ||
         shard.find('\\') != std::string::npos || shard.find('\0') != std::string::npos) {
-      fail(str("weight_map[\"", name, "\"] is '", shard, "', not a plain file name beside the index"));
+      fail(str("weight_map[\"", name, "\"] is ", value.dump(), ", not a plain file name beside the index"));
     }
     place.emplace(name, shard);
     shards.push_back(shard);

@@ -43,4 +43,16 @@ void KvCache::truncate(int64_t s, int64_t tokens) {
   lengths_[static_cast<size_t>(s)] = tokens;
 }
 
+void KvCache::keep(const std::vector<int64_t>& kept) {
+  const int64_t layers = sequences() ? static_cast<int64_t>(buffers_.size()) / sequences() : 0;
+  std::vector<Buffer> buffers;
+  std::vector<int64_t> lengths;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    for (const int64_t s : kept) buffers.push_back(std::move(buffer(layer, s)));
+  }
+  for (const int64_t s : kept) lengths.push_back(length(s));
+  buffers_ = std::move(buffers);
+  lengths_ = std::move(lengths);
+}
+
 }  // namespace smidgen

@@ -19,6 +19,8 @@ class KvCache {
   void advance(int64_t s, int64_t tokens);
   // Forgets everything after the first `tokens` of a sequence.
   void truncate(int64_t s, int64_t tokens);
+  // Drops all sequences but these (ascending); they are counted anew from 0.
+  void keep(const std::vector<int64_t>& sequences);
 
   int64_t length(int64_t s) const { return lengths_[static_cast<size_t>(s)]; }
   int64_t capacity() const { return capacity_; }

@@ -32,24 +32,38 @@ Decoded decode(std::string_view text, size_t at) {
   return {code, length, true};
 }
 
-bool is_control(uint32_t code) { return code < 0x20 || (code >= 0x7F && code < 0xA0); }
+bool is_control(uint32_t code) {
+  return code < 0x20 || (code >= 0x7F && code < 0xA0);
+}
 
 // Characters that hide text or change its order on the screen, and the non-characters HTML forbids.
 bool is_deceptive(uint32_t code) {
   return code == 0xAD || code == 0x61C || code == 0x180E || (code >= 0x200B && code <= 0x200F) ||
-         (code >= 0x2028 && code <= 0x202E) || (code >= 0x2060 && code <= 0x206F) || code == 0xFEFF ||
-         (code >= 0xFFF9 && code <= 0xFFFB) || (code >= 0xFDD0 && code <= 0xFDEF) || (code & 0xFFFE) == 0xFFFE ||
+         (code >= 0x2028 && code <= 0x202E) || (code >= 0x2060 && code <= 0x206F) ||
+         code == 0xFEFF || (code >= 0xFFF9 && code <= 0xFFFB) ||
+         (code >= 0xFDD0 && code <= 0xFDEF) || (code & 0xFFFE) == 0xFFFE ||
          (code >= 0xE0000 && code <= 0xE007F);
 }
 
 bool append_escaped(std::string& out, char c) {
   switch (c) {
-    case '&': out += "&amp;"; return true;
-    case '<': out += "&lt;"; return true;
-    case '>': out += "&gt;"; return true;
-    case '"': out += "&quot;"; return true;
-    case '\'': out += "&#39;"; return true;
-    default: return false;
+    case '&':
+      out += "&amp;";
+      return true;
+    case '<':
+      out += "&lt;";
+      return true;
+    case '>':
+      out += "&gt;";
+      return true;
+    case '"':
+      out += "&quot;";
+      return true;
+    case '\'':
+      out += "&#39;";
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -125,15 +139,19 @@ std::string visible_html(std::string_view text) {
 
 std::string text_block(std::string_view text, size_t fold) {
   if (text.empty()) return "<p class=\"none\">empty</p>";
-  // A line feed right after <pre> is dropped by the HTML parser; the visible sign in front of it prevents that.
+  // A line feed right after <pre> is dropped by the HTML parser; the visible sign in front of it
+  // prevents that.
   const std::string body = "<pre>" + visible_html(text) + "</pre>";
   if (text.size() <= fold) return body;
-  return "<details><summary>" + std::to_string(text.size()) + " bytes</summary>" + body + "</details>";
+  return "<details><summary>" + std::to_string(text.size()) + " bytes</summary>" + body +
+         "</details>";
 }
 
-std::string html_table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows) {
+std::string html_table(const std::vector<Column>& columns,
+                       const std::vector<std::vector<std::string>>& rows) {
   const auto cell = [&](const char* tag, size_t i, const std::string& content) {
-    return std::string("<") + tag + (columns[i].number ? " class=\"n\">" : ">") + content + "</" + tag + ">";
+    return std::string("<") + tag + (columns[i].number ? " class=\"n\">" : ">") + content + "</" +
+           tag + ">";
   };
   std::string out = "<div class=\"scroll\"><table>\n<thead><tr>";
   for (size_t i = 0; i < columns.size(); ++i) out += cell("th", i, escape_html(columns[i].title));

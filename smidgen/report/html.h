@@ -1,4 +1,5 @@
-// Text into HTML. What a model generated or a data file contains is hostile, so nothing reaches a page unescaped.
+// Text into HTML. What a model generated or a data file contains is hostile, so nothing reaches a
+// page unescaped.
 #pragma once
 
 #include <string>
@@ -7,13 +8,14 @@
 
 namespace smidgen {
 
-// For element content and double-quoted attributes: & < > " ' escaped, control characters and invalid UTF-8
-// replaced by U+FFFD (a page must be valid whatever a file held).
+// For element content and double-quoted attributes: & < > " ' escaped, control characters and
+// invalid UTF-8 replaced by U+FFFD (a page must be valid whatever a file held).
 std::string escape_html(std::string_view text);
 
-// Like escape_html, but nothing is hidden: a line feed keeps its break and shows a return sign, a tab an arrow,
-// other control characters their picture (U+2400 block), invalid bytes as \xNN, and characters that hide or
-// reorder text (bidi controls, zero-width, BOM) as U+NNNN; signs are set apart by <span class="ctl">.
+// Like escape_html, but nothing is hidden: a line feed keeps its break and shows a return sign, a
+// tab an arrow, other control characters their picture (U+2400 block), invalid bytes as \xNN, and
+// characters that hide or reorder text (bidi controls, zero-width, BOM) as U+NNNN; signs are set
+// apart by <span class="ctl">.
 std::string visible_html(std::string_view text);
 
 // Visible text in <pre>; above `fold` bytes behind <details> with its size in the summary.
@@ -24,7 +26,9 @@ struct Column {
   bool number = false;  // right-aligned, tabular figures
 };
 
-// Cells are HTML: the caller has passed them through escape_html. Asserts that every row has one cell per column.
-std::string html_table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows);
+// Cells are HTML: the caller has passed them through escape_html. Asserts that every row has one
+// cell per column.
+std::string html_table(const std::vector<Column>& columns,
+                       const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace smidgen

@@ -31,7 +31,7 @@ p { margin: 0 0 10px; }
 .warnings { background: var(--warn-page); border-left: 3px solid var(--warn); padding: 10px 14px; margin: 20px 0; }
 .warnings h3 { color: var(--warn); } .warnings ul { margin: 0; padding-left: 18px; } .warnings li { overflow-wrap: anywhere; }
 .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)); gap: 14px 24px; margin: 24px 0 8px; }
-.facts dt { color: var(--muted); font-size: 13px; } .facts dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+.facts dt { color: var(--muted); font-size: 13px; overflow-wrap: anywhere; } .facts dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 20px 24px; }
 figure { margin: 0; } figcaption { font-weight: 600; font-size: 14px; margin-bottom: 2px; }
 .wide { display: block; } .narrow { display: none; } .hero { margin-bottom: 24px; }

@@ -2,10 +2,9 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "smidgen/base/error.h"
+#include "smidgen/base/fs.h"
 #include "smidgen/report/run_report.h"
 
 namespace smidgen {
@@ -14,7 +13,8 @@ namespace {
 
 constexpr int kVersion = 1;
 
-// Reads one object and refuses what it does not know: a misspelt key would be a part missing from the report.
+// Reads one object and refuses what it does not know: a misspelt key would be a part missing from
+// the report.
 class Reader {
  public:
   Reader(const Json& object, std::string where) : object_(object), where_(std::move(where)) {
@@ -47,8 +47,10 @@ class Reader {
   }
 
   template <class Row, class Read>
-  static void read_rows(const Json& list, const std::string& where, std::vector<Row>& rows, Read read) {
-    if (!list.is_array()) throw Error(ErrorKind::format, str("expected a list, found ", list.type_name()), where);
+  static void read_rows(const Json& list, const std::string& where, std::vector<Row>& rows,
+                        Read read) {
+    if (!list.is_array())
+      throw Error(ErrorKind::format, str("expected a list, found ", list.type_name()), where);
     for (size_t i = 0; i < list.size(); ++i) {
       Reader reader(list[i], str(where, "[", i, "]"));
       read(reader, rows.emplace_back());
@@ -65,12 +67,15 @@ class Reader {
   void finish() const {
     for (const auto& item : object_.items()) {
       if (std::find(known_.begin(), known_.end(), item.key()) == known_.end()) {
-        throw Error(ErrorKind::format, str("unknown key '", item.key(), "'"), where_, did_you_mean(item.key(), known_));
+        throw Error(ErrorKind::format, str("unknown key '", item.key(), "'"), where_,
+                    did_you_mean(item.key(), known_));
       }
     }
   }
 
-  [[noreturn]] void fail(const std::string& message) const { throw Error(ErrorKind::format, message, where_); }
+  [[noreturn]] void fail(const std::string& message) const {
+    throw Error(ErrorKind::format, message, where_);
+  }
   const std::string& where() const { return where_; }
 
  private:
@@ -79,16 +84,8 @@ class Reader {
   std::vector<std::string> known_;
 };
 
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
-std::string read_text(const std::string& path) {
-  if (std::filesystem::is_directory(path)) throw Error(ErrorKind::format, "expected a file, found a directory", path);
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error(ErrorKind::not_found, "cannot open", path);
-  std::ostringstream text;
-  text << in.rdbuf();
-  if (in.bad()) throw Error(ErrorKind::resource, "cannot read", path);
-  return std::move(text).str();
+Json number(double value) {
+  return std::isfinite(value) ? Json(value) : Json(nullptr);
 }
 
 void read_held_out(const Json& value, const std::string& where, RunReport& report) {
@@ -109,7 +106,7 @@ void read_held_out(const Json& value, const std::string& where, RunReport& repor
 void read_report(const std::string& path, RunReport& report) {
   Json json;
   try {
-    json = Json::parse(read_text(path));
+    json = Json::parse(read_file(path));
   } catch (const Json::parse_error& e) {
     throw Error(ErrorKind::format, "not JSON", str(path, ", byte ", e.byte));
   }
@@ -117,7 +114,8 @@ void read_report(const std::string& path, RunReport& report) {
   int version = kVersion;
   r.get("version", version);
   if (version != kVersion) {
-    throw Error(ErrorKind::unsupported, str("version ", version, " of the report; this build reads ", kVersion), path);
+    throw Error(ErrorKind::unsupported,
+                str("version ", version, " of the report; this build reads ", kVersion), path);
   }
   r.get("title", report.title);
   r.get("generated_at", report.generated_at);
@@ -125,7 +123,8 @@ void read_report(const std::string& path, RunReport& report) {
     if (!summary->is_object()) r.fail("'summary' is not an object");
     report.summary = *summary;
   }
-  if (const Json* held_out = r.part("held_out")) read_held_out(*held_out, path + ": held_out", report);
+  if (const Json* held_out = r.part("held_out"))
+    read_held_out(*held_out, path + ": held_out", report);
   r.rows("recipe", report.recipe, [](Reader& row, RecipeRow& out) {
     row.get("key", out.key);
     row.get("value", out.value);
@@ -134,8 +133,8 @@ void read_report(const std::string& path, RunReport& report) {
   if (const Json* batch = r.part("first_batch")) {
     if (!batch->is_array()) r.fail("'first_batch' is not a list");
     for (size_t i = 0; i < batch->size(); ++i) {
-      Reader::read_rows((*batch)[i], str(path, ": first_batch[", i, "]"), report.first_batch.emplace_back(),
-                        [](Reader& row, TokenSpan& out) {
+      Reader::read_rows((*batch)[i], str(path, ": first_batch[", i, "]"),
+                        report.first_batch.emplace_back(), [](Reader& row, TokenSpan& out) {
                           row.get("text", out.text);
                           row.get("answer", out.answer);
                           row.get("tokens", out.tokens);
@@ -168,12 +167,12 @@ void read_report(const std::string& path, RunReport& report) {
 struct Curve {
   const char* key;
   const char* name;
-  std::vector<Series> RunReport::*chart;
+  std::vector<Series> RunReport::* chart;
   std::vector<Point> points;
 };
 
 void read_metrics(const std::string& path, RunReport& report) {
-  const std::string text = read_text(path);
+  const std::string text = read_file(path);
   Curve curves[] = {{"loss", "training", &RunReport::loss, {}},
                     {"eval_loss", "held-out", &RunReport::eval_loss, {}},
                     {"lr", "learning rate", &RunReport::learning_rate, {}},
@@ -183,41 +182,53 @@ void read_metrics(const std::string& path, RunReport& report) {
   for (size_t at = 0; at < text.size();) {
     ++line;
     const size_t end = text.find('\n', at);
-    const std::string_view row(text.data() + at, (end == std::string::npos ? text.size() : end) - at);
+    const std::string_view row(text.data() + at,
+                               (end == std::string::npos ? text.size() : end) - at);
     at = end == std::string::npos ? text.size() : end + 1;
     if (row.find_first_not_of(" \r\t") == std::string_view::npos) continue;
     const Json json = Json::parse(row, nullptr, false);
     if (json.is_discarded() && end == std::string::npos) {
-      report.warnings.push_back(str("the last line of metrics.jsonl is cut short (line ", line, ") and left out"));
+      report.warnings.push_back(
+          str("the last line of metrics.jsonl is cut short (line ", line, ") and left out"));
       break;
     }
     const std::string where = str(path, ", line ", line);
     if (!json.is_object()) throw Error(ErrorKind::format, "expected a JSON object", where);
     const auto step = json.find("step");
-    if (step == json.end() || !step->is_number()) throw Error(ErrorKind::format, "no number 'step'", where);
+    if (step == json.end() || !step->is_number())
+      throw Error(ErrorKind::format, "no number 'step'", where);
     for (Curve& curve : curves) {
       const auto it = json.find(curve.key);
       if (it == json.end()) continue;
-      if (!it->is_number() && !it->is_null()) throw Error(ErrorKind::format, str("'", curve.key, "' is not a number"), where);
+      if (!it->is_number() && !it->is_null())
+        throw Error(ErrorKind::format, str("'", curve.key, "' is not a number"), where);
       curve.points.push_back({step->get<double>(), it->is_null() ? NAN : it->get<double>()});
     }
   }
   for (Curve& curve : curves) {
-    if (!curve.points.empty()) (report.*curve.chart).push_back({curve.name, std::move(curve.points)});
+    if (!curve.points.empty())
+      (report.*curve.chart).push_back({curve.name, std::move(curve.points)});
   }
 }
 
 }  // namespace
 
 std::string report_json(const RunReport& report) {
-  Json json{{"version", kVersion}, {"title", report.title}, {"generated_at", report.generated_at}, {"summary", report.summary}};
+  Json json{{"version", kVersion},
+            {"title", report.title},
+            {"generated_at", report.generated_at},
+            {"summary", report.summary}};
   if (const auto& h = report.held_out) {
-    json["held_out"] = {{"before", number(h->before)}, {"after", number(h->after)}, {"tokens", h->tokens}, {"samples", h->samples}};
+    json["held_out"] = {{"before", number(h->before)},
+                        {"after", number(h->after)},
+                        {"tokens", h->tokens},
+                        {"samples", h->samples}};
     if (h->interval_low) json["held_out"]["interval_low"] = number(*h->interval_low);
     if (h->interval_high) json["held_out"]["interval_high"] = number(*h->interval_high);
   }
   Json& recipe = json["recipe"] = Json::array();
-  for (const RecipeRow& r : report.recipe) recipe.push_back({{"key", r.key}, {"value", r.value}, {"origin", r.origin}});
+  for (const RecipeRow& r : report.recipe)
+    recipe.push_back({{"key", r.key}, {"value", r.value}, {"origin", r.origin}});
   Json& batch = json["first_batch"] = Json::array();
   for (const auto& spans : report.first_batch) {
     // Spans of one kind are joined here too, or a character split between two tokens would be lost.
@@ -234,21 +245,28 @@ std::string report_json(const RunReport& report) {
   }
   Json& trainables = json["trainables"] = Json::array();
   for (const TrainableRow& t : report.trainables) {
-    trainables.push_back({{"name", t.name}, {"shape", t.shape}, {"count", t.count}, {"format", t.format}, {"grad_norm", number(t.grad_norm)}});
+    trainables.push_back({{"name", t.name},
+                          {"shape", t.shape},
+                          {"count", t.count},
+                          {"format", t.format},
+                          {"grad_norm", number(t.grad_norm)}});
   }
   json["without_gradient"] = report.without_gradient;
   Json& samples = json["samples"] = Json::array();
   for (const SampleRow& s : report.samples) {
-    samples.push_back({{"prompt", s.prompt}, {"before", s.before}, {"after", s.after}, {"reference", s.reference}});
+    samples.push_back({{"prompt", s.prompt},
+                       {"before", s.before},
+                       {"after", s.after},
+                       {"reference", s.reference}});
   }
   Json& environment = json["environment"] = Json::array();
-  for (const FactRow& f : report.environment) environment.push_back({{"key", f.key}, {"value", f.value}});
+  for (const FactRow& f : report.environment)
+    environment.push_back({{"key", f.key}, {"value", f.value}});
   json["warnings"] = report.warnings;
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 RunReport from_run_folder(const std::string& folder) {
-  namespace fs = std::filesystem;
   RunReport report;
   const std::string metrics = folder + "/metrics.jsonl", parts = folder + "/report.json";
   if (!fs::exists(metrics)) {

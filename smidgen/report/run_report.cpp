@@ -18,8 +18,8 @@ constexpr size_t kOpenRows = 12;  // a longer table waits behind <details>
 std::string fixed(double value, int digits) {
   if (!std::isfinite(value)) return "not finite";
   char text[400];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
+  std::snprintf(text, sizeof text, "%.*f", digits, std::abs(value));
+  return std::string(value < 0 ? "\u2212" : "") + text;
 }
 
 // 1234567 -> "1,234,567".
@@ -47,7 +47,8 @@ std::string arrow(const std::string& from, const std::string& to) {
   return "<strong>" + from + " <i>\u2192</i> " + to + "</strong>";
 }
 
-// Loss falls from the first to the last evaluation; a run that measured both ends apart says so in held_out.
+// Loss falls from the first to the last evaluation; a run that measured both ends apart says so in
+// held_out.
 std::optional<HeldOut> headline_of(const RunReport& report) {
   if (report.held_out) return report.held_out;
   if (report.eval_loss.empty() || report.eval_loss.front().points.size() < 2) return std::nullopt;
@@ -60,12 +61,14 @@ std::string headline(const RunReport& report) {
   if (!h) return "<p class=\"note\">No held-out data was evaluated in this run.</p>\n";
   const double change = (h->after - h->before) / h->before * 100;
   const bool known = std::isfinite(change);
-  std::string out = "<div class=\"headline\">\n<div><span>Held-out loss</span>" +
-                    arrow(fixed(h->before, 3), fixed(h->after, 3)) + "</div>\n<div><span>Perplexity</span>" +
-                    arrow(format_number(std::exp(h->before)), format_number(std::exp(h->after))) + "</div>\n";
+  std::string out =
+      "<div class=\"headline\">\n<div><span>Held-out loss</span>" +
+      arrow(fixed(h->before, 3), fixed(h->after, 3)) + "</div>\n<div><span>Perplexity</span>" +
+      arrow(format_number(std::exp(h->before)), format_number(std::exp(h->after))) + "</div>\n";
   if (known) {
-    out += str("<div><span>Change of the loss</span><strong class=\"", change < 0 ? "good" : "bad", "\">",
-               change < 0 ? "\u2212" : "+", fixed(std::abs(change), 1), " %</strong></div>\n");
+    out +=
+        str("<div><span>Change of the loss</span><strong class=\"", change < 0 ? "good" : "bad",
+            "\">", change < 0 ? "\u2212" : "+", fixed(std::abs(change), 1), " %</strong></div>\n");
   }
   out += "</div>\n<p class=\"note\">Nats per answer token, before and after";
   if (h->tokens) out += ", over " + grouped(h->tokens) + " tokens";
@@ -73,8 +76,8 @@ std::string headline(const RunReport& report) {
   out += ".";
   if (h->interval_low && h->interval_high) {
     const bool excludes = *h->interval_low > 0 || *h->interval_high < 0;
-    out += str(" Difference per sample, 95 % bootstrap interval: ", fixed(*h->interval_low, 3), " to ",
-               fixed(*h->interval_high, 3), excludes ? "." : ", which includes no change.");
+    out += str(" Difference per sample, 95 % bootstrap interval: ", fixed(*h->interval_low, 3),
+               " to ", fixed(*h->interval_high, 3), excludes ? "." : ", which includes no change.");
   }
   return out + "</p>\n";
 }
@@ -83,14 +86,17 @@ std::string warnings(const RunReport& report) {
   std::vector<std::string> all = report.warnings;
   const auto check = [&](const std::vector<Series>& series) {
     for (const Series& s : series) {
-      if (const size_t bad = count_not_finite(s.points)) all.push_back(str(s.name, ": ", plural(bad, "point"), " not finite"));
+      if (const size_t bad = count_not_finite(s.points))
+        all.push_back(str(s.name, ": ", plural(bad, "point"), " not finite"));
     }
   };
-  for (const auto* series : {&report.loss, &report.eval_loss, &report.learning_rate, &report.tokens_per_second, &report.memory}) {
+  for (const auto* series : {&report.loss, &report.eval_loss, &report.learning_rate,
+                             &report.tokens_per_second, &report.memory}) {
     check(*series);
   }
   if (!report.without_gradient.empty()) {
-    all.push_back(plural(report.without_gradient.size(), "trainable tensor") + " had no gradient after the second step");
+    all.push_back(plural(report.without_gradient.size(), "trainable tensor") +
+                  " had no gradient after the second step");
   }
   if (all.empty()) return "";
   std::string out = "<div class=\"warnings\"><h3>" + plural(all.size(), "warning") + "</h3><ul>\n";
@@ -114,20 +120,30 @@ std::vector<ChartLine> plain(const std::vector<Series>& series, bool smooth = fa
 }
 
 std::string figure(const Chart& chart) {
-  return "<figure><figcaption>" + escape_html(chart.title) + "</figcaption>\n" + line_chart(chart) + "</figure>\n";
+  return "<figure><figcaption>" + escape_html(chart.title) + "</figcaption>\n" + line_chart(chart) +
+         "</figure>\n";
 }
 
 std::string charts(const RunReport& report) {
-  Chart loss{.title = "Loss", .x_label = "step", .y_label = "nats per answer token", .lines = plain(report.loss, true)};
+  Chart loss{.title = "Loss",
+             .x_label = "step",
+             .y_label = "nats per answer token",
+             .lines = plain(report.loss, true)};
   for (const Series& s : report.eval_loss) loss.lines.push_back({s, false, true});
   loss.width = 972, loss.height = 340;
   std::string out = "<div class=\"hero wide\">" + figure(loss) + "</div>\n";
   loss.width = 380, loss.height = 270;
   out += "<div class=\"hero narrow\">" + figure(loss) + "</div>\n<div class=\"charts\">\n";
-  const auto small = [&](const char* title, const char* unit, const std::vector<Series>& series, bool smooth) {
+  const auto small = [&](const char* title, const char* unit, const std::vector<Series>& series,
+                         bool smooth) {
     if (series.empty()) return;
-    out += figure({.title = title, .x_label = "step", .y_label = unit, .lines = plain(series, smooth), .y_from_zero = true,
-                   .width = 330, .height = 220});
+    out += figure({.title = title,
+                   .x_label = "step",
+                   .y_label = unit,
+                   .lines = plain(series, smooth),
+                   .y_from_zero = true,
+                   .width = 330,
+                   .height = 220});
   };
   small("Learning rate", "", report.learning_rate, false);
   small("Speed", "tokens per second", report.tokens_per_second, true);
@@ -136,22 +152,28 @@ std::string charts(const RunReport& report) {
 }
 
 std::string folded(const std::string& summary, const std::string& body, bool open) {
-  return str("<details class=\"part\"", open ? " open" : "", "><summary>", escape_html(summary), "</summary>\n", body, "</details>\n");
+  return str("<details class=\"part\"", open ? " open" : "", "><summary>", escape_html(summary),
+             "</summary>\n", body, "</details>\n");
 }
 
 std::string samples(const RunReport& report) {
   if (report.samples.empty()) return "";
   std::string out = "<h2>Before and after</h2>\n";
   for (const SampleRow& s : report.samples) {
-    out += "<section class=\"sample\">\n<div><h3>Prompt</h3>" + text_block(s.prompt) + "</div>\n<div class=\"pair\">\n";
-    out += "<div><h3>Before</h3>" + text_block(s.before, 4000) + "</div>\n<div><h3>After</h3>" + text_block(s.after, 4000) + "</div>\n</div>\n";
-    if (!s.reference.empty()) out += "<details><summary>Reference</summary>" + text_block(s.reference, SIZE_MAX) + "</details>\n";
+    out += "<section class=\"sample\">\n<div><h3>Prompt</h3>" + text_block(s.prompt) +
+           "</div>\n<div class=\"pair\">\n";
+    out += "<div><h3>Before</h3>" + text_block(s.before, 4000) + "</div>\n<div><h3>After</h3>" +
+           text_block(s.after, 4000) + "</div>\n</div>\n";
+    if (!s.reference.empty())
+      out += "<details><summary>Reference</summary>" + text_block(s.reference, SIZE_MAX) +
+             "</details>\n";
     out += "</section>\n";
   }
   return out;
 }
 
-// Neighbouring spans of one kind are joined first: a character of several bytes may be split between two tokens.
+// Neighbouring spans of one kind are joined first: a character of several bytes may be split
+// between two tokens.
 std::string sequence(const std::vector<TokenSpan>& spans) {
   std::string out = "<div class=\"tokens\">", run;
   for (size_t i = 0; i < spans.size(); ++i) {
@@ -165,15 +187,18 @@ std::string sequence(const std::vector<TokenSpan>& spans) {
 
 std::string first_batch(const RunReport& report) {
   if (report.first_batch.empty()) return "";
-  std::string out = "<h2>First batch</h2>\n<p class=\"note\">Decoded from the token ids that the model saw. <mark>Marked</mark> is "
-                    "what the loss sees; the rest is context.</p>\n";
+  std::string out =
+      "<h2>First batch</h2>\n<p class=\"note\">Decoded from the token ids that the model saw. "
+      "<mark>Marked</mark> is "
+      "what the loss sees; the rest is context.</p>\n";
   for (size_t i = 0; i < report.first_batch.size(); ++i) {
     int64_t tokens = 0, answers = 0;
     for (const TokenSpan& span : report.first_batch[i]) {
       tokens += span.tokens;
       if (span.answer) answers += span.tokens;
     }
-    out += folded(str("Sequence ", i + 1, ": ", grouped(answers), " of ", grouped(tokens), " tokens are learned"),
+    out += folded(str("Sequence ", i + 1, ": ", grouped(answers), " of ", grouped(tokens),
+                      " tokens are learned"),
                   sequence(report.first_batch[i]), i == 0);
   }
   return out;
@@ -185,7 +210,8 @@ std::string trainables(const RunReport& report) {
   int64_t total = 0;
   for (const TrainableRow& t : report.trainables) {
     total += t.count;
-    rows.push_back({"<code>" + visible_html(t.name) + "</code>", escape_html(join(t.shape, " \u00d7 ")), grouped(t.count),
+    rows.push_back({"<code>" + visible_html(t.name) + "</code>",
+                    escape_html(join(t.shape, " \u00d7 ")), grouped(t.count),
                     visible_html(t.format), format_number(t.grad_norm, 3)});
   }
   std::string out = "<h2>What is trained</h2>\n";
@@ -193,12 +219,15 @@ std::string trainables(const RunReport& report) {
     out += "<p class=\"note\">Every tensor had a gradient after the second step.</p>\n";
   } else {
     std::vector<std::vector<std::string>> missing;
-    for (const std::string& name : report.without_gradient) missing.push_back({"<code>" + visible_html(name) + "</code>"});
+    for (const std::string& name : report.without_gradient)
+      missing.push_back({"<code>" + visible_html(name) + "</code>"});
     out += folded(plural(missing.size(), "tensor") + " without gradient after the second step",
                   html_table({{"Tensor"}}, missing), missing.size() <= kOpenRows);
   }
-  const std::vector<Column> columns{{"Tensor"}, {"Shape", true}, {"Numbers", true}, {"Format"}, {"Gradient norm, step 2", true}};
-  return out + folded(plural(rows.size(), "tensor") + ", " + grouped(total) + " numbers", html_table(columns, rows), rows.size() <= kOpenRows);
+  const std::vector<Column> columns{
+      {"Tensor"}, {"Shape", true}, {"Numbers", true}, {"Format"}, {"Gradient norm, step 2", true}};
+  return out + folded(plural(rows.size(), "tensor") + ", " + grouped(total) + " numbers",
+                      html_table(columns, rows), rows.size() <= kOpenRows);
 }
 
 std::string recipe(const RunReport& report) {
@@ -207,16 +236,20 @@ std::string recipe(const RunReport& report) {
   size_t chosen = 0;
   for (const RecipeRow& r : report.recipe) {
     if (r.origin != "default") ++chosen;
-    rows.push_back({"<code>" + visible_html(r.key) + "</code>", "<code>" + visible_html(r.value) + "</code>", visible_html(r.origin)});
+    rows.push_back({"<code>" + visible_html(r.key) + "</code>",
+                    "<code>" + visible_html(r.value) + "</code>", visible_html(r.origin)});
   }
-  return "<h2>Recipe</h2>\n" + folded(plural(rows.size(), "value") + ", " + grouped(static_cast<int64_t>(chosen)) + " not by default",
-                                      html_table({{"Key"}, {"Value"}, {"Origin"}}, rows), rows.size() <= kOpenRows);
+  return "<h2>Recipe</h2>\n" + folded(plural(rows.size(), "value") + ", " +
+                                          grouped(static_cast<int64_t>(chosen)) + " not by default",
+                                      html_table({{"Key"}, {"Value"}, {"Origin"}}, rows),
+                                      rows.size() <= kOpenRows);
 }
 
 std::string environment(const RunReport& report) {
   if (report.environment.empty()) return "";
   std::vector<std::vector<std::string>> rows;
-  for (const FactRow& f : report.environment) rows.push_back({visible_html(f.key), visible_html(f.value)});
+  for (const FactRow& f : report.environment)
+    rows.push_back({visible_html(f.key), visible_html(f.value)});
   return "<h2>Environment</h2>\n" + html_table({{"What"}, {"Value"}}, rows);
 }
 
@@ -224,17 +257,25 @@ std::string environment(const RunReport& report) {
 
 std::string render(const RunReport& report) {
   const std::string title = report.title.empty() ? "Run report" : report.title;
-  std::string out = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-                    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"generator\" content=\"smidgen\">\n"
-                    // Nothing a data file smuggles in could load or run, even if an escape were missing.
-                    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
-                    "<link rel=\"icon\" href=\"data:,\">\n<title>" +
-                    escape_html(title) + "</title>\n<style>" + std::string(kPageStyle) + "</style>\n</head>\n<body>\n<main>\n<h1>" +
-                    escape_html(title) + "</h1>\n";
-  if (!report.generated_at.empty()) out += "<p class=\"when\">" + escape_html(report.generated_at) + "</p>\n";
-  out += headline(report) + warnings(report) + facts(report.summary) + "<h2>Curves</h2>\n" + charts(report);
-  out += samples(report) + first_batch(report) + trainables(report) + recipe(report) + environment(report);
-  return out + "<footer>Written by smidgen. This file is complete: it loads nothing.</footer>\n</main>\n</body>\n</html>\n";
+  std::string out =
+      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta "
+      "name=\"generator\" content=\"smidgen\">\n"
+      // Nothing a data file smuggles in could load or run, even if an escape were missing.
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
+      "'unsafe-inline'; img-src data:\">\n"
+      "<link rel=\"icon\" href=\"data:,\">\n<title>" +
+      escape_html(title) + "</title>\n<style>" + std::string(kPageStyle) +
+      "</style>\n</head>\n<body>\n<main>\n<h1>" + escape_html(title) + "</h1>\n";
+  if (!report.generated_at.empty())
+    out += "<p class=\"when\">" + escape_html(report.generated_at) + "</p>\n";
+  out += headline(report) + warnings(report) + facts(report.summary) + "<h2>Curves</h2>\n" +
+         charts(report);
+  out += samples(report) + first_batch(report) + trainables(report) + recipe(report) +
+         environment(report);
+  return out +
+         "<footer>Written by smidgen. This file is complete: it loads "
+         "nothing.</footer>\n</main>\n</body>\n</html>\n";
 }
 
 }  // namespace smidgen

@@ -26,7 +26,8 @@ struct TrainableRow {
   std::vector<int64_t> shape;
   int64_t count = 0;
   std::string format;
-  double grad_norm = 0;  // L2, after the second step: with B = 0 half of a LoRA has no gradient at the first
+  double grad_norm =
+      0;  // L2, after the second step: with B = 0 half of a LoRA has no gradient at the first
 };
 
 struct SampleRow {
@@ -48,7 +49,8 @@ struct HeldOut {
 struct RunReport {
   std::string title;
   std::string generated_at;
-  Json summary = Json::object();  // fact -> string or number: model, method, data, seed, steps, time, trainables
+  Json summary = Json::object();    // fact -> string or number: model, method, data, seed, steps,
+                                    // time, trainables
   std::optional<HeldOut> held_out;  // without it the headline takes the first and last of eval_loss
   std::vector<RecipeRow> recipe;
   // x = step, several series per chart. memory in MB (2^20 bytes).
@@ -66,10 +68,11 @@ std::string render(const RunReport& report);
 // Everything but the series, for RUN/report.json. Bytes that are not UTF-8 become U+FFFD.
 std::string report_json(const RunReport& report);
 
-// The report of RUN from RUN/report.json and RUN/metrics.jsonl, so that it can be rebuilt at any time. A line of
-// metrics is an object with `step` and any of loss, eval_loss, lr, tokens_per_s, peak_mb; null is a gap. A last
-// line cut short by a crash is left out with a warning. Throws not_found without metrics.jsonl, format with file
-// and line for what is not such a line or not such a report.json; a missing report.json only warns.
+// The report of RUN from RUN/report.json and RUN/metrics.jsonl, so that it can be rebuilt at any
+// time. A line of metrics is an object with `step` and any of loss, eval_loss, lr, tokens_per_s,
+// peak_mb; null is a gap. A last line cut short by a crash is left out with a warning. Throws
+// not_found without metrics.jsonl, format with file and line for what is not such a line or not
+// such a report.json; a missing report.json only warns.
 RunReport from_run_folder(const std::string& folder);
 
 }  // namespace smidgen

@@ -7,7 +7,9 @@ namespace smidgen {
 
 namespace {
 
-bool finite(const Point& point) { return std::isfinite(point.x) && std::isfinite(point.y); }
+bool finite(const Point& point) {
+  return std::isfinite(point.x) && std::isfinite(point.y);
+}
 
 void add(Bucket& bucket, const Point& point) {
   if (bucket.count == 0) {
@@ -87,9 +89,8 @@ std::vector<Point> moving_average(const std::vector<Point>& points, size_t windo
   std::vector<Point> smooth = points;
   for (size_t i = 0; i < n; ++i) {
     if (!finite(points[i])) continue;
-    const size_t r = std::min({reach, i, n - 1 - i});
-    const size_t count = counts[i + r + 1] - counts[i - r];
-    smooth[i].y = offset + (sums[i + r + 1] - sums[i - r]) / static_cast<double>(count);
+    const size_t from = i - std::min(i, reach), to = std::min(n, i + reach + 1);
+    smooth[i].y = offset + (sums[to] - sums[from]) / static_cast<double>(counts[to] - counts[from]);
   }
   return smooth;
 }
@@ -105,7 +106,8 @@ bool last_finite(const std::vector<Point>& points, Point& out) {
 }
 
 size_t count_not_finite(const std::vector<Point>& points) {
-  return static_cast<size_t>(std::count_if(points.begin(), points.end(), [](const Point& p) { return !finite(p); }));
+  return static_cast<size_t>(
+      std::count_if(points.begin(), points.end(), [](const Point& p) { return !finite(p); }));
 }
 
 }  // namespace smidgen

@@ -41,6 +41,37 @@ std::string px(double value) {
   return text;
 }
 
+// Labels of one axis with equally many decimals, so that the points stand below each other.
+std::vector<std::string> tick_labels(const std::vector<double>& ticks) {
+  const auto decimals_of = [](const std::string& label) {
+    const size_t dot = label.find('.');
+    return dot == std::string::npos ? 0 : label.size() - dot - 1;
+  };
+  std::vector<std::string> labels;
+  size_t decimals = 0;
+  bool plain = true;  // no unit and no exponent
+  for (const double tick : ticks) {
+    labels.push_back(format_number(tick));
+    decimals = std::max(decimals, decimals_of(labels.back()));
+    plain = plain && labels.back().find_first_not_of("-0123456789.") == std::string::npos;
+  }
+  for (std::string& label : labels) {
+    const size_t missing = decimals - decimals_of(label);
+    if (!plain || missing == 0 || label == "0") continue;
+    if (missing == decimals) label += '.';
+    label.append(missing, '0');
+  }
+  return labels;
+}
+
+// A name in the legend: 24 bytes at most, cut at a character.
+std::string short_name(const std::string& name) {
+  if (name.size() <= 24) return name;
+  size_t end = 23;
+  while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xC0) == 0x80) --end;
+  return name.substr(0, end) + "\u2026";
+}
+
 // At least one unit in the last digit that a double has, so that a constant curve gets a scale too.
 void widen(double& low, double& high, double part) {
   double pad = (high / 2 - low / 2) * 2 * part;
@@ -55,8 +86,8 @@ class Painter {
 
   std::string paint() {
     gather();
-    out_ = str("<svg class=\"chart\" viewBox=\"0 0 ", chart_.width, " ", chart_.height, "\" role=\"img\">\n<title>",
-               escape_html(chart_.title), "</title>\n");
+    out_ = str("<svg class=\"chart\" viewBox=\"0 0 ", chart_.width, " ", chart_.height,
+               "\" role=\"img\">\n<title>", escape_html(chart_.title), "</title>\n");
     if (drawn_.empty()) {
       text(chart_.width / 2.0, chart_.height / 2.0, "no data", "middle", "muted");
     } else {
@@ -79,10 +110,15 @@ class Painter {
       colour = colour % kColours + 1;
       Point end;
       if (!last_finite(line.series.points, end)) continue;
-      Drawn drawn{line.series.name, colour, decimate(line.series.points, most()), {}, line.markers, end};
+      Drawn drawn{short_name(line.series.name),
+                  colour,
+                  decimate(line.series.points, most()),
+                  {},
+                  line.markers,
+                  end};
       if (line.smooth && line.series.points.size() >= 8) {
-        // A thirtieth of the run, but never so little that two steps beside each other decide.
-        const size_t window = std::max<size_t>(5, line.series.points.size() / 30) | 1;
+        // A twentieth of the run, but never so little that two steps beside each other decide.
+        const size_t window = std::max<size_t>(5, line.series.points.size() / 20) | 1;
         for (const Bucket& b : decimate(moving_average(line.series.points, window), most())) {
           drawn.smooth.push_back({b.x, b.count ? b.mean : NAN});
         }
@@ -96,10 +132,15 @@ class Painter {
 
   void scale() {
     double x_low = INFINITY, x_high = -INFINITY, y_low = INFINITY, y_high = -INFINITY;
+    for (const ChartLine& line : chart_.lines) {
+      for (const Point& p : line.series.points) {
+        if (!std::isfinite(p.x)) continue;
+        x_low = std::min(x_low, p.x);
+        x_high = std::max(x_high, p.x);
+      }
+    }
     for (const Drawn& line : drawn_) {
       for (const Bucket& b : line.raw) {
-        x_low = std::min(x_low, b.x);
-        x_high = std::max(x_high, b.x);
         if (b.count == 0) continue;
         y_low = std::min(y_low, b.low);
         y_high = std::max(y_high, b.high);
@@ -120,7 +161,9 @@ class Painter {
     x_.low = x_low, x_.high = x_high, y_.low = y_low, y_.high = y_high;
     y_ticks_ = y_.log ? log_ticks(y_low, y_high) : nice_ticks(y_low, y_high, chart_.height / 55);
     double left = 0, right = 0;
-    for (const double tick : y_ticks_) left = std::max(left, kFigure * static_cast<double>(format_number(tick).size()));
+    y_labels_ = tick_labels(y_ticks_);
+    for (const std::string& label : y_labels_)
+      left = std::max(left, kFigure * static_cast<double>(label.size()));
     for (const Drawn& line : drawn_) {
       right = std::max(right, kFigure * static_cast<double>(format_number(line.end.y).size()));
     }
@@ -129,16 +172,18 @@ class Painter {
     x_ticks_ = nice_ticks(x_low, x_high, std::max(2, chart_.width / 90));
   }
 
-  void text(double x, double y, const std::string& content, const char* anchor, const std::string& css) {
-    out_ += str("<text x=\"", px(x), "\" y=\"", px(y), "\" text-anchor=\"", anchor, "\" class=\"", css, "\">",
-                escape_html(content), "</text>\n");
+  void text(double x, double y, const std::string& content, const char* anchor,
+            const std::string& css) {
+    out_ += str("<text x=\"", px(x), "\" y=\"", px(y), "\" text-anchor=\"", anchor, "\" class=\"",
+                css, "\">", escape_html(content), "</text>\n");
   }
 
   void grid() {
     std::string path;
-    for (const double tick : y_ticks_) {
-      path += str("M", px(x_.from), " ", px(y_(tick)), "H", px(x_.to));
-      text(x_.from - 6, y_(tick) + 3.8, format_number(tick), "end", "tick");
+    for (size_t i = 0; i < y_ticks_.size(); ++i) {
+      const double y = y_(y_ticks_[i]);
+      path += str("M", px(x_.from), " ", px(y), "H", px(x_.to));
+      text(x_.from - 6, y + 3.8, y_labels_[i], "end", "tick");
     }
     out_ += "<path class=\"grid\" d=\"" + path + "\"/>\n";
     path = str("M", px(x_.from), " ", px(y_.from), "H", px(x_.to));
@@ -148,7 +193,7 @@ class Painter {
     }
     out_ += "<path class=\"axis\" d=\"" + path + "\"/>\n";
     text((x_.from + x_.to) / 2, chart_.height - 5, chart_.x_label, "middle", "muted");
-    text(x_.from - 6 - (x_.from - 12), 14, chart_.y_label, "start", "muted");
+    text(0, 14, chart_.y_label, "start", "muted");
   }
 
   // The range that one column of pixels hides.
@@ -156,12 +201,14 @@ class Painter {
     std::string upper, lower;
     const auto flush = [&] {
       if (!upper.empty()) {
-        out_ += str("<path class=\"band c", line.colour, "\" d=\"M", upper.substr(1), lower, "Z\"/>\n");
+        out_ +=
+            str("<path class=\"band c", line.colour, "\" d=\"M", upper.substr(1), lower, "Z\"/>\n");
       }
       upper.clear();
       lower.clear();
     };
-    const bool any = std::any_of(line.raw.begin(), line.raw.end(), [](const Bucket& b) { return b.count > 1; });
+    const bool any =
+        std::any_of(line.raw.begin(), line.raw.end(), [](const Bucket& b) { return b.count > 1; });
     if (!any) return;
     for (const Bucket& b : line.raw) {
       if (b.count == 0) {
@@ -181,7 +228,8 @@ class Painter {
       if (!std::isfinite(points[i].y)) continue;
       const bool joined = i > 0 && std::isfinite(points[i - 1].y);
       const bool alone = !joined && (i + 1 == points.size() || !std::isfinite(points[i + 1].y));
-      path += str(joined ? "L" : "M", px(x_(points[i].x)), " ", px(y_(points[i].y)), alone ? "h0" : "");
+      path +=
+          str(joined ? "L" : "M", px(x_(points[i].x)), " ", px(y_(points[i].y)), alone ? "h0" : "");
     }
     out_ += str("<path class=\"", css, "\" d=\"", path, "\"/>\n");
   }
@@ -194,7 +242,8 @@ class Painter {
     if (!line.markers) return;
     for (const Point& p : raw) {
       if (!std::isfinite(p.y)) continue;
-      out_ += str("<circle class=\"dot c", line.colour, "\" cx=\"", px(x_(p.x)), "\" cy=\"", px(y_(p.y)), "\" r=\"3\"/>\n");
+      out_ += str("<circle class=\"dot c", line.colour, "\" cx=\"", px(x_(p.x)), "\" cy=\"",
+                  px(y_(p.y)), "\" r=\"3\"/>\n");
     }
   }
 
@@ -206,17 +255,21 @@ class Painter {
       }
     }
     if (path.empty()) return;
-    out_ += "<path class=\"gap\" d=\"" + path + "\"><title>not a finite number here</title></path>\n";
+    out_ +=
+        "<path class=\"gap\" d=\"" + path + "\"><title>not a finite number here</title></path>\n";
   }
 
   void end_labels() {
     std::vector<std::pair<double, const Drawn*>> labels;
     for (const Drawn& line : drawn_) labels.emplace_back(y_(line.end.y), &line);
-    std::stable_sort(labels.begin(), labels.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    for (size_t i = 1; i < labels.size(); ++i) labels[i].first = std::max(labels[i].first, labels[i - 1].first + 13);
+    std::stable_sort(labels.begin(), labels.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (size_t i = 1; i < labels.size(); ++i)
+      labels[i].first = std::max(labels[i].first, labels[i - 1].first + 13);
     // What was pushed below the plot moves the others up again.
     double limit = y_.from + 4;
-    for (size_t i = labels.size(); i-- > 0; limit = labels[i].first - 13) labels[i].first = std::min(labels[i].first, limit);
+    for (size_t i = labels.size(); i-- > 0; limit = labels[i].first - 13)
+      labels[i].first = std::min(labels[i].first, limit);
     for (const auto& [y, line] : labels) {
       text(x_.to + 6, y + 3.8, format_number(line->end.y), "start", str("end c", line->colour));
     }
@@ -259,9 +312,11 @@ class Painter {
         const Bucket& b = strips[i].values[k];
         if (b.count) label += str("\n", drawn_[k].name, " ", format_number(b.mean, 5));
       }
-      out_ += str("<rect x=\"", px(left), "\" y=\"", px(y_.to), "\" width=\"", px(std::max(0.0, right - left)), "\" height=\"",
-                  px(y_.from - y_.to), "\"><title>", escape_html(str(chart_.x_label, " ", format_number(strips[i].x, 6), label)),
-                  "</title></rect>\n");
+      out_ +=
+          str("<rect x=\"", px(left), "\" y=\"", px(y_.to), "\" width=\"",
+              px(std::max(0.0, right - left)), "\" height=\"", px(y_.from - y_.to), "\"><title>",
+              escape_html(str(chart_.x_label, " ", format_number(strips[i].x, 6), label)),
+              "</title></rect>\n");
     }
     out_ += "</g>\n";
   }
@@ -270,11 +325,14 @@ class Painter {
   std::vector<Drawn> drawn_;
   Axis x_, y_;
   std::vector<double> x_ticks_, y_ticks_;
+  std::vector<std::string> y_labels_;
   std::string out_;
 };
 
 }  // namespace
 
-std::string line_chart(const Chart& chart) { return Painter(chart).paint(); }
+std::string line_chart(const Chart& chart) {
+  return Painter(chart).paint();
+}
 
 }  // namespace smidgen

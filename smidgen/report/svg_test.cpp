@@ -1,9 +1,9 @@
 #include "smidgen/report/svg.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <limits>
+
+#include <gtest/gtest.h>
 
 namespace smidgen {
 namespace {
@@ -12,7 +12,8 @@ using Numbers = std::vector<double>;
 
 size_t occurrences(const std::string& text, const std::string& part) {
   size_t count = 0;
-  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++count;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size()))
+    ++count;
   return count;
 }
 
@@ -30,9 +31,15 @@ TEST(Ticks, AreRound) {
 }
 
 TEST(Ticks, SurviveTheEndsOfTheRange) {
-  const double most = std::numeric_limits<double>::max(), least = std::numeric_limits<double>::denorm_min();
-  for (const auto& [low, high] : std::vector<std::pair<double, double>>{
-           {-most, most}, {0, least}, {least, 2 * least}, {1e17, 1e17 + 64}, {-most, -most}, {1, std::nextafter(1, 2)}}) {
+  const double most = std::numeric_limits<double>::max(),
+               least = std::numeric_limits<double>::denorm_min();
+  for (const auto& [low, high] :
+       std::vector<std::pair<double, double>>{{-most, most},
+                                              {0, least},
+                                              {least, 2 * least},
+                                              {1e17, 1e17 + 64},
+                                              {-most, -most},
+                                              {1, std::nextafter(1, 2)}}) {
     for (const int wanted : {1, 4, 10}) {
       const Numbers ticks = nice_ticks(low, high, wanted);
       EXPECT_GE(ticks.size(), 1u);
@@ -50,9 +57,20 @@ TEST(Ticks, OfALogarithmicScale) {
 }
 
 TEST(Numbers, AreShort) {
-  for (const auto& [value, text] : std::vector<std::pair<double, std::string>>{
-           {0, "0"}, {1.25, "1.25"}, {0.0002, "2e-4"}, {1.5e-7, "1.5e-7"}, {15000, "15k"}, {999960, "1M"}, {999900, "999.9k"},
-           {-2.5e6, "-2.5M"}, {1234, "1234"}, {0.5, "0.5"}, {1e18, "1e18"}, {NAN, "not finite"}, {-INFINITY, "not finite"}}) {
+  for (const auto& [value, text] :
+       std::vector<std::pair<double, std::string>>{{0, "0"},
+                                                   {1.25, "1.25"},
+                                                   {0.0002, "2e-4"},
+                                                   {1.5e-7, "1.5e-7"},
+                                                   {15000, "15k"},
+                                                   {999960, "1M"},
+                                                   {999900, "999.9k"},
+                                                   {-2.5e6, "-2.5M"},
+                                                   {1234, "1234"},
+                                                   {0.5, "0.5"},
+                                                   {1e18, "1e18"},
+                                                   {NAN, "not finite"},
+                                                   {-INFINITY, "not finite"}}) {
     EXPECT_EQ(format_number(value), text);
   }
   EXPECT_EQ(format_number(999960, 3), "1M");
@@ -68,7 +86,8 @@ TEST(Decimate, KeepsFewPointsAsTheyAre) {
 
 TEST(Decimate, KeepsOneSpikeInAHundredThousand) {
   std::vector<Point> points;
-  for (int i = 0; i < 100000; ++i) points.push_back({double(i), i == 54321 ? 900.0 : 1.0 + (i % 2)});
+  for (int i = 0; i < 100000; ++i)
+    points.push_back({double(i), i == 54321 ? 900.0 : 1.0 + (i % 2)});
   const auto buckets = decimate(points, 300);
   ASSERT_EQ(buckets.size(), 300u);
   double high = 0;
@@ -87,23 +106,26 @@ TEST(Decimate, KeepsOneSpikeInAHundredThousand) {
   EXPECT_LT(line_chart(chart).size(), 60000u);
 }
 
-TEST(MovingAverage, KeepsALineAndAveragesNoise) {
+TEST(MovingAverage, KeepsALineInsideAndAveragesNoise) {
   std::vector<Point> line, noise;
   for (int i = 0; i < 50; ++i) {
     line.push_back({double(i), 3.0 * i + 1e6});
     noise.push_back({double(i), i % 2 ? 1.0 : -1.0});
   }
   const auto same = moving_average(line, 9);
-  for (int i = 0; i < 50; ++i) EXPECT_NEAR(same[i].y, line[i].y, 1e-6);
+  for (int i = 4; i < 46; ++i) EXPECT_NEAR(same[i].y, line[i].y, 1e-6);
+  EXPECT_NEAR(same[49].y, line[47].y, 1e-6);  // mean of 45 .. 49
   const auto calm = moving_average(noise, 9);
   for (int i = 4; i < 46; ++i) EXPECT_NEAR(std::abs(calm[i].y), 1.0 / 9, 1e-12);
   const auto holes = moving_average({{0, 1}, {1, NAN}, {2, 3}, {3, INFINITY}, {4, 5}}, 5);
   EXPECT_TRUE(std::isnan(holes[1].y));
   EXPECT_EQ(holes[2].y, 3);  // mean of 1, 3 and 5
+  EXPECT_EQ(holes[4].y, 4);  // mean of 3 and 5
 }
 
 TEST(Chart, PlacesPointsByHand) {
-  // Width 460, height 270: the plot runs from y 232 (low) to 30 (high), padded by 6 % of the range on both sides.
+  // Width 460, height 270: the plot runs from y 232 (low) to 30 (high), padded by 6 % of the range
+  // on both sides.
   const std::string svg = line_chart(chart_of({{0, 0}, {10, 10}}));
   const double low = 232 - 202 * (0.6 / 11.2), high = 232 - 202 * (10.6 / 11.2);
   char left[32], right[32];
@@ -111,9 +133,23 @@ TEST(Chart, PlacesPointsByHand) {
   std::snprintf(right, sizeof right, " %.1f\"/>", high);
   EXPECT_NE(svg.find(left), std::string::npos) << svg;
   EXPECT_NE(svg.find(right), std::string::npos) << svg;
-  EXPECT_EQ(svg.rfind("<svg class=\"chart\" viewBox=\"0 0 460 270\" role=\"img\">\n<title>t</title>", 0), 0u);
+  EXPECT_EQ(
+      svg.rfind("<svg class=\"chart\" viewBox=\"0 0 460 270\" role=\"img\">\n<title>t</title>", 0),
+      0u);
   EXPECT_NE(svg.find("class=\"end c1\">10</text>"), std::string::npos);
   EXPECT_NE(svg.find("<title>step 10\na 10</title>"), std::string::npos);
+}
+
+TEST(Chart, ReachesTheLastStepOfALongRun) {
+  std::vector<Point> points;
+  for (int i = 1; i <= 3000; ++i) points.push_back({double(i), 1});
+  EXPECT_NE(line_chart(chart_of(points)).find(">3000</text>"), std::string::npos);
+}
+
+TEST(Chart, TicksShareTheirDecimals) {
+  const std::string svg = line_chart(chart_of({{0, 1.4}, {1, 2.2}}));
+  EXPECT_NE(svg.find(">2.0</text>"), std::string::npos) << svg;
+  EXPECT_NE(svg.find("class=\"end c1\">2.2</text>"), std::string::npos);
 }
 
 TEST(Chart, LogarithmicScaleSpacesFactorsEqually) {
@@ -127,7 +163,8 @@ TEST(Chart, LogarithmicScaleSpacesFactorsEqually) {
 }
 
 TEST(Chart, BreaksAtWhatIsNotFinite) {
-  const std::string svg = line_chart(chart_of({{1, 1}, {2, 2}, {3, NAN}, {4, 3}, {5, INFINITY}, {6, 4}, {7, 4}}));
+  const std::string svg =
+      line_chart(chart_of({{1, 1}, {2, 2}, {3, NAN}, {4, 3}, {5, INFINITY}, {6, 4}, {7, 4}}));
   EXPECT_EQ(svg.find("nan"), std::string::npos);
   EXPECT_EQ(svg.find("inf\""), std::string::npos);
   EXPECT_NE(svg.find("not a finite number here"), std::string::npos);
@@ -148,10 +185,14 @@ TEST(Chart, DrawsNothingAndAlmostNothing) {
 }
 
 TEST(Chart, LabelsDoNotCollide) {
-  Chart chart{.title = "t", .lines = {{{"a", {{0, 1}, {1, 2.00}}}}, {{"b", {{0, 1}, {1, 2.01}}}}, {{"<c>", {{0, 1}, {1, 9}}}}}};
+  Chart chart{
+      .title = "t",
+      .lines = {
+          {{"a", {{0, 1}, {1, 2.00}}}}, {{"b", {{0, 1}, {1, 2.01}}}}, {{"<c>", {{0, 1}, {1, 9}}}}}};
   const std::string svg = line_chart(chart);
   std::vector<double> heights;
-  for (size_t at = svg.find("class=\"end"); at != std::string::npos; at = svg.find("class=\"end", at + 1)) {
+  for (size_t at = svg.find("class=\"end"); at != std::string::npos;
+       at = svg.find("class=\"end", at + 1)) {
     heights.push_back(std::stod(svg.substr(svg.rfind("y=\"", at) + 3)));
   }
   ASSERT_EQ(heights.size(), 3u);

@@ -21,7 +21,8 @@ std::vector<double> nice_ticks(double low, double high, int wanted) {
   }
   const double slack = step * 1e-9;
   const double first = std::ceil((low - slack) / step), last = std::floor((high + slack) / step);
-  // Where doubles are coarser than the step (1e17 .. 1e17+2) a multiple cannot be told from its neighbour.
+  // Where doubles are coarser than the step (1e17 .. 1e17+2) a multiple cannot be told from its
+  // neighbour.
   if (std::max(std::abs(first), std::abs(last)) > 1e15) return {low, high};
   std::vector<double> ticks;
   for (double k = first; k <= last; ++k) {
@@ -49,7 +50,8 @@ std::vector<double> log_ticks(double low, double high) {
   };
   std::vector<double> ticks = within({1});
   if (ticks.size() < 3) ticks = within({1, 2, 5});
-  if (ticks.size() < 3) ticks = nice_ticks(low, high, 4);  // less than a factor of five: nearly linear
+  if (ticks.size() < 3)
+    ticks = nice_ticks(low, high, 4);  // less than a factor of five: nearly linear
   if (ticks.size() > 8) {
     std::vector<double> thinned;
     const size_t stride = (ticks.size() + 7) / 8;

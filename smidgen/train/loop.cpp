@@ -59,7 +59,7 @@ bool Loop::resume() {
   state_.edits.replay(s_.adapter.store());
   read_trainables(latest->path, s_.adapter.store());
   s_.adapter.attach(s_.model, s_.slot);
-  if (s_.adapter.store().digest() != state.at("digest")) {
+  if (s_.adapter.store().digest() != state.at("digest").get<std::string>()) {
     throw Error(ErrorKind::format, "the checkpoint's parameters do not have the digest that was saved with them", latest->path.string());
   }
   loader_.restore(state_.loader);
@@ -73,10 +73,10 @@ void Loop::open_logs() {
   metrics_ = std::make_unique<MetricsLog>(s_.run.metrics(), state_.metrics_offset);
   if (state_.events_file.empty()) {
     remove_tree(s_.run.events());  // of a run that never came to its first checkpoint
-    events_ = EventWriter::create(s_.run.events());
+    events_.emplace(EventWriter::create(s_.run.events()));
     state_.events_file = events_->path().filename().string();
   } else {
-    events_ = EventWriter::resume(s_.run.events() / state_.events_file, state_.events_offset);
+    events_.emplace(EventWriter::resume(s_.run.events() / state_.events_file, state_.events_offset));
   }
 }
 

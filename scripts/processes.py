@@ -1,0 +1,65 @@
+"""Runs a program with a time limit and leaves no process of it behind."""
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class Finished:
+    code: int  # negative: the signal that ended it
+    timed_out: bool
+    seconds: float
+    log: Path
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def ending(self) -> str:
+        """How it ended, in words; empty for exit 0."""
+        if self.timed_out:
+            return f"killed after {self.seconds:.0f} s without an end"
+        if self.code < 0:
+            try:
+                return f"ended by {signal.Signals(-self.code).name}"
+            except ValueError:
+                return f"ended by signal {-self.code}"
+        return "" if self.code == 0 else f"exit code {self.code}"
+
+
+def run(argv, log: Path, limit: float, env=None, cwd=None) -> Finished:
+    """Output goes to a file, not a pipe: a grandchild that outlives the program cannot block the reader."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    timed_out = False
+    with open(log, "wb") as out:
+        child = subprocess.Popen(
+            [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})}, cwd=cwd, start_new_session=True,
+        )  # fmt: skip
+        try:
+            child.wait(limit)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+        finally:
+            end_group(child)
+    return Finished(child.returncode, timed_out, time.monotonic() - began, log)
+
+
+def end_group(child):
+    """Ends whatever still runs in the child's own process group, and reaps the child."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if child.poll() is None or number == signal.SIGKILL:
+            try:
+                os.killpg(child.pid, number)
+            except ProcessLookupError:
+                break
+        if child.poll() is None:
+            try:
+                child.wait(5)
+            except subprocess.TimeoutExpired:
+                continue
+    child.wait()

@@ -1,0 +1,105 @@
+// smidgen forward: one pass over a sequence, its numbers in a file.
+#include <torch/torch.h>
+
+#include "smidgen/cli/core/model_config.h"
+#include "smidgen/cli/core/verb.h"
+#include "smidgen/io/safetensors.h"
+
+namespace smidgen {
+
+namespace {
+
+struct ForwardConfig {
+  ModelConfig model;
+  std::vector<int64_t> ids;
+  std::optional<std::string> text;
+  fs::path out;
+  std::optional<fs::path> gradients;
+};
+
+template <class V>
+void fields(V& v, ForwardConfig& c) {
+  fields(v, c.model);
+  v("ids", c.ids, {.help = "Token ids of one sequence"});
+  v("text", c.text, {.help = "Text of one sequence, as it stands"});
+  v("out", c.out, {.help = "File: logits [tokens, vocabulary] and hidden [tokens, width] (after the last norm), fp32", .required = true});
+  v("gradients", c.gradients, {.help = "File: gradient of the sum of next-token losses for every tensor of the adapter"});
+}
+
+std::vector<int32_t> ids_of(const ForwardConfig& c, LoadedModel& loaded) {
+  if (c.text) {
+    std::vector<int32_t> ids = loaded.tokenizer().encode(*c.text);
+    if (ids.empty()) throw Error(ErrorKind::usage, "the text is empty: it gives no token", "--text");
+    return ids;
+  }
+  std::vector<int32_t> ids;
+  for (const int64_t id : c.ids) {
+    if (id < 0 || id >= loaded.model->vocabulary()) {
+      throw Error(ErrorKind::usage, str("token id ", id, " is outside the vocabulary of ", loaded.model->vocabulary()), "--ids");
+    }
+    ids.push_back(static_cast<int32_t>(id));
+  }
+  return ids;
+}
+
+NamedTensor named(std::string name, const at::Tensor& t) {
+  SMIDGEN_ASSERT(t.is_contiguous() && t.scalar_type() == at::kFloat);
+  const auto* bytes = reinterpret_cast<const std::byte*>(t.const_data_ptr<float>());
+  return {std::move(name), {.format = Format::f32, .shape = t.sizes().vec(), .bytes = {bytes, static_cast<size_t>(t.nbytes())}}};
+}
+
+void write_gradients(const fs::path& path, const Adapter& adapter) {
+  std::vector<NamedTensor> tensors;
+  Tensors alive;
+  for (const auto& p : adapter.store().parameters()) {
+    alive.push_back(p->gradient().contiguous());
+    tensors.push_back(named(adapter_tensor_name(p->spec()), alive.back()));
+  }
+  write_safetensors(path, tensors);
+}
+
+void run_forward(const Invocation& invocation) {
+  const auto config = read_config<ForwardConfig>(invocation.recipe.values);
+  if (config.ids.empty() == !config.text) {
+    throw Error(ErrorKind::usage, config.text ? "--ids and --text cannot be given together" : "neither --ids nor --text is given", "",
+                "give one of them: --ids 1,2,3 or --text 'some words'");
+  }
+  LoadedModel loaded = open(config.model);
+  if (config.gradients && loaded.adapters.size() != 1) {
+    throw Error(ErrorKind::usage,
+                loaded.adapters.empty() ? "there is no adapter, so nothing has a gradient"
+                                        : str("gradients of ", loaded.adapters.size(), " adapters at once would share names"),
+                "--gradients", "give one --adapter");
+  }
+  const std::vector<int32_t> ids = ids_of(config, loaded);
+  const Model& model = *loaded.model;
+  Batch batch;
+  batch.main = make_stream(ids, loaded.slot);
+  at::AutoGradMode with_gradients(config.gradients.has_value());
+  const at::Tensor hidden = model.forward(batch.main);
+  {
+    torch::NoGradGuard no_grad;
+    const at::Tensor out = hidden.detach().contiguous();
+    const at::Tensor logits = model.logits(out, *batch.main.rows).contiguous();
+    write_safetensors(config.out, {named("logits", logits), named("hidden", out)});
+  }
+  if (!config.gradients) return;
+  batch.targets = next_token_targets(batch.main);
+  batch.answers = static_cast<int64_t>(ids.size()) - 1;
+  Adapter& adapter = *loaded.adapters.front();
+  adapter.store().zero_grad();
+  if (batch.answers > 0) model.loss_sum(hidden, batch).backward();
+  write_gradients(*config.gradients, adapter);
+}
+
+}  // namespace
+
+VerbEntry forward_verb() {
+  return {"forward", "Write logits and hidden states",
+          Json::array({Json::array({"smidgen forward --model model.gguf --text 'Once upon a time' --out out.safetensors", "for a text"}),
+                       Json::array({"smidgen forward --model model.gguf --adapter run/adapter --ids 1,2,3 --dtype fp32 --out out.safetensors",
+                                    "for token ids, with an adapter"})}),
+          [] { return describe<ForwardConfig>(); }, run_forward, ""};
+}
+
+}  // namespace smidgen

@@ -1,0 +1,68 @@
+// What every verb that runs a model asks for, and the model that comes of it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "smidgen/base/schema.h"
+#include "smidgen/io/model_files.h"
+#include "smidgen/kernels/formats/registry.h"
+#include "smidgen/methods/adapter.h"
+#include "smidgen/text/chat_template.h"
+#include "smidgen/text/tokenizer.h"
+
+namespace smidgen {
+
+// Which model.
+struct ModelChoice {
+  std::string model;
+  std::vector<std::string> adapter;
+  std::vector<std::string> allow_config_key;
+};
+
+// Which model, and how it computes.
+struct ModelConfig {
+  ModelChoice choice;
+  std::string dtype = "auto";
+  std::string base_format = "native";
+};
+
+template <class V>
+void fields(V& v, ModelChoice& c) {
+  v("model", c.model, {.help = "Model folder, GGUF file, or BASE+ADAPTER", .required = true});
+  v("adapter", c.adapter, {.help = "Adapter folders, applied in order"});
+  v("allow_config_key", c.allow_config_key, {.help = "Keys of adapter_config.json that are let through unread"});
+}
+
+template <class V>
+void fields(V& v, ModelConfig& c) {
+  fields(v, c.choice);
+  v.choice("dtype", c.dtype, {"auto", "fp32", "bf16"}, {.help = "Arithmetic; auto is bf16 where the machine multiplies it"});
+  std::vector<std::string> formats = {"native"};
+  for (const std::string& name : weight_formats().names()) formats.push_back(name);
+  v.choice("base_format", c.base_format, formats, {.help = "How the frozen weights are stored in memory"});
+}
+
+struct LoadedModel {
+  ModelFiles files;
+  std::unique_ptr<Model> model;
+  std::vector<std::unique_ptr<Adapter>> adapters;
+  int slot = 0;  // 1 when there are adapters
+
+  // Read when first asked for: a call with token ids needs neither.
+  const Tokenizer& tokenizer();
+  const ChatTemplate* chat_template();  // null when the model has none
+
+ private:
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::shared_ptr<const ChatTemplate> template_;
+  bool template_read_ = false;
+};
+
+// The model with its adapters attached at slot 1.
+LoadedModel open(const ModelConfig& config);
+// The same without attaching.
+LoadedModel open_detached(const ModelChoice& choice, const LoadOptions& options);
+
+}  // namespace smidgen

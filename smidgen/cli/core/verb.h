@@ -1,0 +1,30 @@
+// A verb that computes: what its file hands to the table in core.cpp.
+#pragma once
+
+#include <string>
+
+#include "smidgen/base/json.h"
+#include "smidgen/cli/core_api.h"
+
+namespace smidgen {
+
+struct VerbEntry {
+  std::string name;
+  std::string summary;     // one line
+  Json examples;           // [[command, remark], ...]
+  Json (*describe)() = nullptr;
+  void (*run)(const Invocation&) = nullptr;
+  std::string positional;  // field that a bare word sets; empty: a bare word is the recipe
+};
+
+VerbEntry chat_verb();
+VerbEntry eval_verb();
+VerbEntry export_verb();
+VerbEntry forward_verb();
+VerbEntry generate_verb();
+VerbEntry tune_verb();
+
+// A JSON value as one line on stdout.
+void print_json(const Json& value);
+
+}  // namespace smidgen

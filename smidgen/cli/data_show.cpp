@@ -1,0 +1,146 @@
+#include <algorithm>
+
+#include "smidgen/base/error.h"
+#include "smidgen/base/fs.h"
+#include "smidgen/cli/data_sets.h"
+#include "smidgen/io/json_file.h"
+#include "smidgen/io/model_files.h"
+#include "smidgen/text/tokenizer.h"
+
+namespace smidgen {
+
+namespace {
+
+const std::vector<std::string> kKeys = {"messages", "prompt", "completion", "text",
+                                        "tools",    "source", "id",         "meta"};
+
+const std::string& text_of(const Json& row, const char* key, const std::string& where) {
+  const auto it = row.find(key);
+  if (it == row.end()) throw Error(ErrorKind::format, str("no '", key, "'"), where);
+  if (!it->is_string())
+    throw Error(ErrorKind::format, str("'", key, "' is not a string: ", it->type_name()), where);
+  return it->get_ref<const std::string&>();
+}
+
+// The form of a row, and the texts that it holds.
+std::string read_row(const Json& row, const std::string& where, std::vector<std::string>& texts) {
+  if (!row.is_object())
+    throw Error(ErrorKind::format, str("expected an object, found ", row.type_name()), where);
+  for (const auto& item : row.items()) {
+    if (std::find(kKeys.begin(), kKeys.end(), item.key()) == kKeys.end()) {
+      throw Error(ErrorKind::format, str("unknown key '", item.key(), "'"), where,
+                  did_you_mean(item.key(), kKeys, str("known: ", join(kKeys))));
+    }
+  }
+  const bool chat = row.contains("messages"),
+             pair = row.contains("prompt") || row.contains("completion"),
+             text = row.contains("text");
+  if (int{chat} + int{pair} + int{text} != 1) {
+    throw Error(ErrorKind::format, "a row is either messages, or prompt and completion, or text",
+                where);
+  }
+  if (text) {
+    texts.push_back(text_of(row, "text", where));
+    return "text";
+  }
+  if (pair) {
+    texts.push_back(text_of(row, "prompt", where));
+    texts.push_back(text_of(row, "completion", where));
+    return "prompt/completion";
+  }
+  const Json& messages = row["messages"];
+  if (!messages.is_array() || messages.empty())
+    throw Error(ErrorKind::format, "'messages' is not a list with an entry", where);
+  for (const Json& message : messages) {
+    if (!message.is_object()) throw Error(ErrorKind::format, "a message is not an object", where);
+    (void)text_of(message, "role", where);
+    // An assistant that only calls a tool has null content.
+    if (message.contains("content") && message["content"].is_null()) continue;
+    texts.push_back(text_of(message, "content", where));
+  }
+  return "messages";
+}
+
+// Characters of UTF-8, not bytes; the JSON reader has checked the encoding.
+int64_t characters(const std::string& text) {
+  return std::count_if(text.begin(), text.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+}
+
+// Nearest-rank quantiles: every number shown is the length of some row.
+Json quantiles(std::vector<int64_t> lengths) {
+  std::sort(lengths.begin(), lengths.end());
+  const auto at = [&](int percent) {
+    return lengths[(lengths.size() * static_cast<size_t>(percent) + 99) / 100 - 1];
+  };
+  return {{"min", lengths.front()},
+          {"p50", at(50)},
+          {"p90", at(90)},
+          {"p99", at(99)},
+          {"max", lengths.back()}};
+}
+
+}  // namespace
+
+Json show_data(const fs::path& file, const std::string& model) {
+  std::shared_ptr<const Tokenizer> tokenizer;
+  if (!model.empty()) tokenizer = load_tokenizer(open_model(model));
+  const std::string all = read_file(file);
+  std::vector<int64_t> lengths, tokens;
+  std::string format, first_where;
+  Json first;
+  size_t line = 0;
+  for (size_t at = 0; at < all.size();) {
+    ++line;
+    const size_t end = std::min(all.find('\n', at), all.size());
+    const std::string_view text(all.data() + at, end - at);
+    at = end + 1;
+    if (text.find_first_not_of(" \r\t") == std::string_view::npos) continue;
+    const std::string where = str(file.string(), ":", line);
+    Json row = parse_json(text, where);
+    std::vector<std::string> texts;
+    const std::string form = read_row(row, where, texts);
+    if (format.empty()) {
+      format = form, first_where = where, first = row;
+    } else if (form != format) {
+      throw Error(ErrorKind::format, str("a row of the form ", form, " in a file of ", format),
+                  where, str("the first row is at ", first_where));
+    }
+    int64_t length = 0, count = 0;
+    for (const std::string& part : texts) {
+      length += characters(part);
+      if (tokenizer)
+        count += static_cast<int64_t>(tokenizer->encode(part, {.add_special = false}).size());
+    }
+    lengths.push_back(length);
+    tokens.push_back(count);
+  }
+  if (lengths.empty()) throw Error(ErrorKind::data, "there is no row", file.string());
+  return {{"file", file.string()},
+          {"rows", lengths.size()},
+          {"format", format},
+          {"characters", quantiles(lengths)},
+          {"tokens", tokenizer ? quantiles(tokens) : Json(nullptr)},
+          {"first", first}};
+}
+
+std::string describe_data(const Json& shown) {
+  std::string out = str(shown["file"].get<std::string>(), ": ", shown["rows"].get<int64_t>(),
+                        " rows of ", shown["format"].get<std::string>(), "\n\n");
+  out += "                   min      p50      p90      p99      max\n";
+  for (const char* unit : {"characters", "tokens"}) {
+    if (shown[unit].is_null()) continue;
+    std::string line = unit;
+    line.resize(13, ' ');
+    for (const auto& item : shown[unit].items()) {
+      const std::string value = std::to_string(item.value().get<int64_t>());
+      line += std::string(value.size() < 9 ? 9 - value.size() : 1, ' ') + value;
+    }
+    out += line + "\n";
+  }
+  out += "\nfirst row\n";
+  // Indented JSON: text of a file reaches a terminal only with its control characters escaped.
+  return out + shown["first"].dump(2, ' ', true) + "\n";
+}
+
+}  // namespace smidgen

@@ -1,0 +1,113 @@
+// Values of the template language. Lists and dicts are immutable (transformers' sandbox forbids changing them), so they
+// are shared and can hold no cycle; namespaces are owned by the rendering.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "smidgen/base/json.h"
+
+namespace smidgen::tmpl {
+
+class Value;
+using List = std::vector<Value>;
+using Dict = std::vector<std::pair<std::string, Value>>;
+struct Undefined {
+  std::string name;  // what was looked for
+};
+struct None {};
+struct Tuple;
+struct Callable;
+
+// A namespace() or the `loop` of a for: named slots.
+struct Slots {
+  std::string what;  // "namespace" or "loop"
+  Dict items;
+};
+
+class Value {
+ public:
+  using Data = std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const std::string>,
+                            std::shared_ptr<const List>, std::shared_ptr<const Tuple>, std::shared_ptr<const Dict>,
+                            Slots*, std::shared_ptr<const Callable>>;
+  Value() : data_(Undefined{}) {}
+  Value(Data data) : data_(std::move(data)) {}
+  static Value undefined(std::string name) { return Data(Undefined{std::move(name)}); }
+  static Value none() { return Data(None{}); }
+  static Value boolean(bool value) { return Data(value); }
+  static Value integer(int64_t value) { return Data(value); }
+  static Value number(double value) { return Data(value); }
+  static Value text(std::string value) { return Data(std::make_shared<const std::string>(std::move(value))); }
+  static Value list(List value);
+  static Value tuple(List value);
+  static Value dict(Dict value) { return Data(std::make_shared<const Dict>(std::move(value))); }
+  static Value slots(Slots* value) { return Data(value); }
+  static Value callable(Callable value);
+  static Value from_json(const Json& json);
+
+  template <class T>
+  bool is() const { return std::holds_alternative<T>(data_); }
+  bool is_undefined() const { return is<Undefined>(); }
+  bool is_none() const { return is<None>(); }
+  bool is_bool() const { return is<bool>(); }
+  bool is_int() const { return is<int64_t>(); }
+  bool is_float() const { return is<double>(); }
+  bool is_number() const { return is_int() || is_float() || is_bool(); }
+  bool is_text() const { return is<std::shared_ptr<const std::string>>(); }
+  bool is_list() const { return is<std::shared_ptr<const List>>(); }
+  bool is_tuple() const { return is<std::shared_ptr<const Tuple>>(); }
+  bool is_dict() const { return is<std::shared_ptr<const Dict>>(); }
+  bool is_slots() const { return is<Slots*>(); }
+  bool is_callable() const { return is<std::shared_ptr<const Callable>>(); }
+
+  const std::string& name() const { return std::get<Undefined>(data_).name; }
+  bool as_bool() const { return std::get<bool>(data_); }
+  int64_t as_int() const { return is_bool() ? as_bool() : std::get<int64_t>(data_); }
+  double as_double() const { return is_float() ? std::get<double>(data_) : static_cast<double>(as_int()); }
+  const std::string& as_text() const { return *std::get<std::shared_ptr<const std::string>>(data_); }
+  const List& items() const;  // of a list or tuple
+  const Dict& as_dict() const { return *std::get<std::shared_ptr<const Dict>>(data_); }
+  Slots& as_slots() const { return *std::get<Slots*>(data_); }
+  const Callable& as_callable() const { return *std::get<std::shared_ptr<const Callable>>(data_); }
+  const Value* find(const std::string& key) const;  // of a dict; null when absent
+
+  bool truthy() const;
+  const char* type() const;          // as Python names it, for messages
+  std::string str() const;           // Python's str()
+  std::string repr() const;          // Python's repr()
+  bool equals(const Value& other) const;
+
+ private:
+  Data data_;
+};
+
+struct Tuple {
+  List items;
+};
+
+struct Arguments {
+  List plain;
+  Dict named;
+};
+
+struct Callable {
+  std::string name;
+  std::function<Value(Arguments&)> call;
+};
+
+struct JsonStyle {
+  int indent = -1;
+  std::string item = ", ", key = ": ";
+  bool ascii = false, sorted = false;
+};
+// Python's json.dumps. Throws std::string with the type of a value that has no JSON form.
+std::string to_json(const Value& value, const JsonStyle& style, int depth = 0);
+
+size_t count_characters(const std::string& text);
+
+}  // namespace smidgen::tmpl
