@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 from support import reference, smidgen
-from test_reference import FLIPS, IDS, ROPE_FLIPS
+from support.cases import FLIPS, IDS, ROPE_FLIPS
 
 TINY, REAL = 1e-5, 1e-4  # relative to the largest value of the reference
 
