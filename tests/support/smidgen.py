@@ -11,7 +11,7 @@ import numpy as np
 from support.paths import BUILD
 
 THREADS = 2
-NO = "no"  # a switch that is on by default, turned off: shuffle=NO is --no-shuffle
+NO = "no"  # a switch that is on by default, turned off: shuffle=NO is --shuffle=false
 
 
 def binary() -> Path:
@@ -40,7 +40,7 @@ def argv(*parts, **flags) -> list[str]:
     for key, value in flags.items():
         if value is None or value is False:
             continue
-        out.append(("--no-" if value is NO else "--") + key.replace("_", "-"))
+        out.append("--" + key.replace("_", "-") + ("=false" if value is NO else ""))
         if value is not True and value is not NO:
             out.append(",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))
     return out
