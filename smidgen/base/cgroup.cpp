@@ -10,8 +10,8 @@
 namespace smidgen {
 namespace {
 
-// Folders of the process's group and its parents in one hierarchy, innermost first. A container may mount its own
-// group as the root, so the mount point itself is always tried last.
+// Folders of the process's group and its parents in one hierarchy, innermost first. A container may
+// mount its own group as the root, so the mount point itself is always tried last.
 std::vector<std::string> group_folders(const std::string& root, const std::string& controller) {
   std::ifstream file(root + "/proc/self/cgroup");
   std::string line, path;

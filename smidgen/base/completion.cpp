@@ -31,7 +31,8 @@ std::vector<FlagWords> flags_of(const Json& document, const std::string& verb) {
   for (const Leaf& leaf : leaves(document, verb)) {
     if (!seen.insert(leaf.flag).second) continue;
     const Json& node = *leaf.node;
-    FlagWords flag{leaf.flag, node.value("help", ""), {}, node["type"] == "path", node["type"] == "bool"};
+    FlagWords flag{
+        leaf.flag, node.value("help", ""), {}, node["type"] == "path", node["type"] == "bool"};
     if (node.contains("choices")) flag.values = node["choices"].get<std::vector<std::string>>();
     if (node.contains("registry")) {
       const auto registry = registries.find(node["registry"].get<std::string>());
@@ -46,13 +47,15 @@ std::vector<FlagWords> flags_of(const Json& document, const std::string& verb) {
 }
 
 std::string bash_script(const Json& document) {
-  std::string out = "# bash completion of smidgen; write it to a file that bash reads, e.g.\n"
+  std::string out =
+      "# bash completion of smidgen; write it to a file that bash reads, e.g.\n"
       "#   smidgen completion bash > ~/.local/share/bash-completion/completions/smidgen\n"
       "_smidgen() {\n"
       "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} flags=\"\"\n"
       "  COMPREPLY=()\n"
       "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n";
-  out += str("    COMPREPLY=($(compgen -W \"", join(names_of(document["verbs"]), " "), "\" -- \"$word\"))\n");
+  out += str("    COMPREPLY=($(compgen -W \"", join(names_of(document["verbs"]), " "),
+             "\" -- \"$word\"))\n");
   out += "    return\n  fi\n  case \"${COMP_WORDS[1]}\" in\n";
   for (const std::string& verb : names_of(document["verbs"])) {
     std::vector<std::string> flags;
@@ -63,13 +66,15 @@ std::string bash_script(const Json& document) {
         out += str("        ", flag.flag, ") COMPREPLY=($(compgen -W \"", join(flag.values, " "),
                    "\" -- \"$word\")); return ;;\n");
       } else if (!flag.alone) {
-        out += str("        ", flag.flag, ") ",
-                   flag.files ? "COMPREPLY=($(compgen -f -- \"$word\")); return" : "return", " ;;\n");
+        out +=
+            str("        ", flag.flag, ") ",
+                flag.files ? "COMPREPLY=($(compgen -f -- \"$word\")); return" : "return", " ;;\n");
       }
     }
     out += str("      esac\n      flags=\"", join(flags, " "), "\" ;;\n");
   }
-  out += "  esac\n"
+  out +=
+      "  esac\n"
       "  case \"$word\" in\n"
       "    -*) COMPREPLY=($(compgen -W \"$flags\" -- \"$word\")) ;;\n"
       "    *) COMPREPLY=($(compgen -f -- \"$word\")) ;;\n"
@@ -82,8 +87,10 @@ std::string bash_script(const Json& document) {
 std::string shell_quoted(const std::string& text) {
   std::string out = "'";
   for (const char c : text) {
-    if (c == '\'') out += "'\\''";
-    else out += c;
+    if (c == '\'')
+      out += "'\\''";
+    else
+      out += c;
   }
   return out + "'";
 }
@@ -99,11 +106,15 @@ std::string zsh_text(std::string text) {
 }
 
 std::string zsh_script(const Json& document) {
-  std::string out = "#compdef smidgen\n_smidgen() {\n  if (( CURRENT == 2 )); then\n    local -a verbs\n    verbs=(\n";
+  std::string out =
+      "#compdef smidgen\n_smidgen() {\n  if (( CURRENT == 2 )); then\n    local -a verbs\n    "
+      "verbs=(\n";
   for (const auto& [verb, entry] : document["verbs"].items()) {
     out += str("      ", shell_quoted(verb + ":" + zsh_text(entry.value("summary", ""))), "\n");
   }
-  out += "    )\n    _describe verb verbs\n    return\n  fi\n  local verb=$words[2]\n  shift words\n  (( CURRENT-- ))\n"
+  out +=
+      "    )\n    _describe verb verbs\n    return\n  fi\n  local verb=$words[2]\n  shift words\n  "
+      "(( CURRENT-- ))\n"
       "  case $verb in\n";
   for (const std::string& verb : names_of(document["verbs"])) {
     out += str("    ", verb, ")\n      _arguments");
@@ -118,7 +129,9 @@ std::string zsh_script(const Json& document) {
     }
     out += " \\\n        '*:file:_files' ;;\n";
   }
-  out += "  esac\n}\nif [ \"$funcstack[1]\" = \"_smidgen\" ]; then _smidgen; else compdef _smidgen smidgen; fi\n";
+  out +=
+      "  esac\n}\nif [ \"$funcstack[1]\" = \"_smidgen\" ]; then _smidgen; else compdef _smidgen "
+      "smidgen; fi\n";
   return out;
 }
 
@@ -139,9 +152,12 @@ std::string fish_script(const Json& document) {
   }
   for (const std::string& verb : names_of(document["verbs"])) {
     for (const FlagWords& flag : flags_of(document, verb)) {
-      out += str("complete -c smidgen -n '__fish_seen_subcommand_from ", verb, "' -l ", flag.flag.substr(2));
-      if (!flag.values.empty()) out += " -x -a " + fish_text(join(flag.values, " "));
-      else if (!flag.alone) out += flag.files ? " -r" : " -x";
+      out += str("complete -c smidgen -n '__fish_seen_subcommand_from ", verb, "' -l ",
+                 flag.flag.substr(2));
+      if (!flag.values.empty())
+        out += " -x -a " + fish_text(join(flag.values, " "));
+      else if (!flag.alone)
+        out += flag.files ? " -r" : " -x";
       if (!flag.help.empty()) out += " -d " + fish_text(flag.help);
       out += "\n";
     }

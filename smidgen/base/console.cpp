@@ -1,12 +1,12 @@
 #include "smidgen/base/console.h"
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <unistd.h>
+
+#include <sys/ioctl.h>
 
 #include "smidgen/base/error.h"
 
@@ -57,7 +57,9 @@ void Console::note(std::string_view text) {
   if (!mode_.quiet) tagged("note: ", kCyan, text);
 }
 
-void Console::warning(std::string_view text) { tagged("warning: ", kYellow, text); }
+void Console::warning(std::string_view text) {
+  tagged("warning: ", kYellow, text);
+}
 
 void Console::line(std::string_view text) {
   if (!mode_.quiet) tagged("", "", text);
@@ -83,7 +85,9 @@ void Console::draw(std::string_view before) {
   error_write(redraw ? str("\r\033[K", before, live_) : std::string(before));
 }
 
-void Console::error_write(std::string_view text) { (void)write_all(err_, text); }
+void Console::error_write(std::string_view text) {
+  (void)write_all(err_, text);
+}
 
 int Console::width() const {
   winsize size{};

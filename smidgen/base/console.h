@@ -1,4 +1,5 @@
-// The one place that writes to the terminal. A live progress line and log lines share it, so neither tears the other.
+// The one place that writes to the terminal. A live progress line and log lines share it, so
+// neither tears the other.
 #pragma once
 
 #include <mutex>
@@ -19,17 +20,19 @@ ConsoleMode detect_console(bool json, bool quiet);
 
 class Console {
  public:
-  explicit Console(ConsoleMode mode = {}, int out = 1, int err = 2) : mode_(mode), out_(out), err_(err) {}
+  explicit Console(ConsoleMode mode = {}, int out = 1, int err = 2)
+      : mode_(mode), out_(out), err_(err) {}
 
   const ConsoleMode& mode() const { return mode_; }
   void set_mode(ConsoleMode mode) { mode_ = mode; }
 
-  // To stdout, at once. A reader that went away (EPIPE) is no error: the rest is dropped, closed() says so. Any other
-  // failure throws resource.
+  // To stdout, at once. A reader that went away (EPIPE) is no error: the rest is dropped, closed()
+  // says so. Any other failure throws resource.
   void print(std::string_view text);
   bool closed() const { return closed_; }
 
-  // A line on stderr. The live line is taken away before and drawn again after. Failures are ignored.
+  // A line on stderr. The live line is taken away before and drawn again after. Failures are
+  // ignored.
   void note(std::string_view text);     // "note: ..."; hidden by quiet
   void warning(std::string_view text);  // "warning: ..."
   void line(std::string_view text);     // as it is; hidden by quiet

@@ -1,12 +1,11 @@
 #include "smidgen/base/console.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <csignal>
+#include <fcntl.h>
 #include <fstream>
 #include <sstream>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -62,7 +61,8 @@ TEST(Console, LogLinesNeverTearTheLiveLine) {
   console.live("step 2");
   console.print("result\n");
   console.warning("hot");
-  EXPECT_EQ(screen(err.text()), (std::vector<std::string>{"note: careful", "warning: hot", "step 2"}));
+  EXPECT_EQ(screen(err.text()),
+            (std::vector<std::string>{"note: careful", "warning: hot", "step 2"}));
   console.live("");
   EXPECT_EQ(screen(err.text()).back(), "");
   EXPECT_EQ(out.text(), "result\n");
@@ -121,7 +121,8 @@ TEST(Progress, TerminalLine) {
     Progress progress("tune", 40, 0, console, [&] { return now; });
     now = 110;
     progress.update(10, {{"loss", 1.5, "loss 1.50"}, {"tokens_per_s", 900, "900 tok/s"}});
-    EXPECT_EQ(screen(err.text()).back(), "tune [#####...............] 10/40  loss 1.50  900 tok/s  ETA 0:30");
+    EXPECT_EQ(screen(err.text()).back(),
+              "tune [#####...............] 10/40  loss 1.50  900 tok/s  ETA 0:30");
     now = 110.05;
     progress.update(11);
     EXPECT_EQ(screen(err.text()).back().find("11/40"), std::string::npos) << "at most ten a second";
@@ -149,7 +150,8 @@ TEST(Progress, PlainLinesEveryFewSeconds) {
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 6);
   EXPECT_EQ(text.find('\033'), std::string::npos);
   EXPECT_EQ(text.find('\r'), std::string::npos);
-  EXPECT_EQ(text.substr(0, text.find('\n')), "tune 51/100  ETA 0:25") << "pace is of this process only";
+  EXPECT_EQ(text.substr(0, text.find('\n')), "tune 51/100  ETA 0:25")
+      << "pace is of this process only";
 }
 
 TEST(Progress, JsonLinesAndQuiet) {
@@ -161,7 +163,8 @@ TEST(Progress, JsonLinesAndQuiet) {
   std::istringstream lines(out.text());
   std::string line;
   std::getline(lines, line);
-  EXPECT_EQ(Json::parse(line), Json::parse(R"({"event": "progress", "task": "eval", "done": 2, "total": 4,
+  EXPECT_EQ(Json::parse(line),
+            Json::parse(R"({"event": "progress", "task": "eval", "done": 2, "total": 4,
                                                "loss": 0.5, "elapsed_s": 1.0, "eta_s": 1.0})"));
   std::getline(lines, line);
   EXPECT_EQ(Json::parse(line)["event"], "done");

@@ -1,23 +1,23 @@
 #include "smidgen/base/cpu.h"
 
-#include <sched.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <fstream>
+#include <sched.h>
 #include <sstream>
 #include <string_view>
+#include <unistd.h>
 
 #include "smidgen/base/cgroup.h"
 
 namespace smidgen {
 namespace {
 
-// Linux's names. The kernel leaves out what it does not save on a context switch, which CPUID alone does not tell.
+// Linux's names. The kernel leaves out what it does not save on a context switch, which CPUID alone
+// does not tell.
 constexpr std::array<std::string_view, 14> kKnown = {
-    "avx",        "avx2",        "fma",         "f16c",     "avx_vnni", "avx512f", "avx512bw",
+    "avx",        "avx2",        "fma",         "f16c",     "avx_vnni", "avx512f",  "avx512bw",
     "avx512vnni", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8", "asimd"};
 
 int affinity_count() {
@@ -62,6 +62,8 @@ int default_threads(int affinity, double quota) {
   return std::max(affinity, 1);
 }
 
-int default_threads() { return default_threads(affinity_count(), cgroup_cpu_quota().value_or(0)); }
+int default_threads() {
+  return default_threads(affinity_count(), cgroup_cpu_quota().value_or(0));
+}
 
 }  // namespace smidgen

@@ -9,15 +9,24 @@ namespace smidgen {
 
 std::string_view to_string(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::usage: return "usage";
-    case ErrorKind::not_found: return "not_found";
-    case ErrorKind::format: return "format";
-    case ErrorKind::mismatch: return "mismatch";
-    case ErrorKind::unsupported: return "unsupported";
-    case ErrorKind::data: return "data";
-    case ErrorKind::resource: return "resource";
-    case ErrorKind::diverged: return "diverged";
-    case ErrorKind::interrupted: return "interrupted";
+    case ErrorKind::usage:
+      return "usage";
+    case ErrorKind::not_found:
+      return "not_found";
+    case ErrorKind::format:
+      return "format";
+    case ErrorKind::mismatch:
+      return "mismatch";
+    case ErrorKind::unsupported:
+      return "unsupported";
+    case ErrorKind::data:
+      return "data";
+    case ErrorKind::resource:
+      return "resource";
+    case ErrorKind::diverged:
+      return "diverged";
+    case ErrorKind::interrupted:
+      return "interrupted";
   }
   return "unknown";
 }

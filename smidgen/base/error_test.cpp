@@ -17,8 +17,9 @@ TEST(Error, CarriesItsParts) {
 TEST(Error, ExitCodes) {
   EXPECT_EQ(exit_code(ErrorKind::usage), 2);
   EXPECT_EQ(exit_code(ErrorKind::interrupted), 130);
-  for (const ErrorKind kind : {ErrorKind::not_found, ErrorKind::format, ErrorKind::mismatch, ErrorKind::unsupported,
-                               ErrorKind::data, ErrorKind::resource, ErrorKind::diverged}) {
+  for (const ErrorKind kind :
+       {ErrorKind::not_found, ErrorKind::format, ErrorKind::mismatch, ErrorKind::unsupported,
+        ErrorKind::data, ErrorKind::resource, ErrorKind::diverged}) {
     EXPECT_EQ(exit_code(kind), 1) << to_string(kind);
   }
 }
@@ -29,7 +30,8 @@ TEST(Nearest, OrdersByDistanceAndGivesUpFarAway) {
   EXPECT_EQ(nearest("learing_rate", names)[0], "learning_rate");
   EXPECT_EQ(nearest("rate", names)[0], "rate");
   EXPECT_EQ(nearest("xyzzy", names), std::vector<std::string>{});
-  EXPECT_EQ(nearest("learning", names), std::vector<std::string>{"learning_rate"}) << "part of a name";
+  EXPECT_EQ(nearest("learning", names), std::vector<std::string>{"learning_rate"})
+      << "part of a name";
   EXPECT_EQ(nearest("", names), std::vector<std::string>{});
   EXPECT_EQ(nearest("rat", names, 1).size(), 1u);
 }

@@ -47,8 +47,8 @@ Size parse_size(std::string_view text) {
   int64_t factor = unit.empty() ? 1 : 0;
   for (const SizeUnit& known : kUnits) {
     // "2G" means what "2GB" means.
-    const bool short_form = unit.size() == 1 && known.name.size() == 2 &&
-                            same_letters(unit, known.name.substr(0, 1));
+    const bool short_form =
+        unit.size() == 1 && known.name.size() == 2 && same_letters(unit, known.name.substr(0, 1));
     if (same_letters(unit, known.name) || short_form) factor = known.bytes;
   }
   if (factor == 0) throw wrong(str(": unit '", unit, "' is unknown"));

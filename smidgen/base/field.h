@@ -15,16 +15,18 @@
 
 namespace smidgen {
 
-// Everything about a field except its name, its member and its default (which is the member's initialiser).
+// Everything about a field except its name, its member and its default (which is the member's
+// initialiser).
 struct Field {
   std::string help = {};
   std::optional<double> min = {}, max = {};  // inclusive; of a list or map: of each number in it
   bool required = false;                     // no default: somebody must set it
-  std::vector<std::string> was = {};         // old names; using one is an error that says the new name
-  std::string peft = {};                     // the key in HF PEFT's adapter_config.json
-  Json peft_default = Json(Json::value_t::discarded);  // what a missing key means there, where ours differs
-  std::string unit = {};                     // "tokens", "s": shown in help
-  std::string env = {};                      // environment variable; SMIDGEN_<KEY> when empty
+  std::vector<std::string> was = {};  // old names; using one is an error that says the new name
+  std::string peft = {};              // the key in HF PEFT's adapter_config.json
+  Json peft_default =
+      Json(Json::value_t::discarded);  // what a missing key means there, where ours differs
+  std::string unit = {};               // "tokens", "s": shown in help
+  std::string env = {};                // environment variable; SMIDGEN_<KEY> when empty
 };
 
 // A number of bytes, written "2GB" (10^9), "2GiB" (2^30), "512KB" or "512".
@@ -39,8 +41,8 @@ Size parse_size(std::string_view text);
 // The largest unit that divides it: 2000000000 -> "2GB", 1536 -> "1536".
 std::string to_string(Size size);
 
-// Which sites something attaches to: a word ("all-linear"), names, or patterns ("re:..."), in any mixture.
-// A lone string and a list of one string are the same thing.
+// Which sites something attaches to: a word ("all-linear"), names, or patterns ("re:..."), in any
+// mixture. A lone string and a list of one string are the same thing.
 struct Targets {
   std::vector<std::string> items;
   bool empty() const { return items.empty(); }
@@ -48,8 +50,8 @@ struct Targets {
   auto operator<=>(const Targets&) const = default;
 };
 
-// One entry of a registry with its own fields: {name: lora, rank: 8}. `config` holds the entry's fields only.
-// An empty name means that nothing was chosen.
+// One entry of a registry with its own fields: {name: lora, rank: 8}. `config` holds the entry's
+// fields only. An empty name means that nothing was chosen.
 struct OneOf {
   std::string name = {};
   Json config = Json::object();

@@ -13,7 +13,8 @@ namespace {
 constexpr size_t kIndent = 30;
 
 std::string upper(std::string text) {
-  for (char& c : text) c = static_cast<char>(c == '_' ? '-' : std::toupper(static_cast<unsigned char>(c)));
+  for (char& c : text)
+    c = static_cast<char>(c == '_' ? '-' : std::toupper(static_cast<unsigned char>(c)));
   return text;
 }
 
@@ -45,14 +46,16 @@ std::string default_text(const Json& node) {
   const auto found = node.find("default");
   if (found == node.end()) return "";
   const Json& value = *found;
-  if (value.is_null() || value == "" || value == false || (value.is_structured() && value.empty())) return "";
+  if (value.is_null() || value == "" || value == false || (value.is_structured() && value.empty()))
+    return "";
   if (node["type"] == "size") return to_string(Size{value.get<int64_t>()});
   if (node["type"] == "oneof" && value.is_object()) return value.value("name", "");
   if (value.is_string()) return value.get<std::string>();
   if (value.is_number_float()) return plain_number(value);
   if (value.is_array()) {
     std::vector<std::string> parts;
-    for (const Json& item : value) parts.push_back(item.is_string() ? item.get<std::string>() : item.dump());
+    for (const Json& item : value)
+      parts.push_back(item.is_string() ? item.get<std::string>() : item.dump());
     return join(parts, ",");
   }
   return value.dump();
@@ -62,7 +65,8 @@ std::string description(const Json& node, const Json& registries) {
   std::string text = node.value("help", "");
   std::vector<std::string> facts;
   if (node.contains("required")) facts.push_back("required");
-  if (const std::string value = default_text(node); !value.empty()) facts.push_back("default " + value);
+  if (const std::string value = default_text(node); !value.empty())
+    facts.push_back("default " + value);
   if (node.contains("unit")) facts.push_back("in " + node["unit"].get<std::string>());
   if (node.contains("min") && node.contains("max")) {
     facts.push_back(str(plain_number(node["min"]), " to ", plain_number(node["max"])));
@@ -91,7 +95,8 @@ class Page {
   explicit Page(const HelpStyle& style) : style_(style) {}
 
   void heading(const std::string& text) {
-    out_ << '\n' << (style_.colour ? "\033[1m" : "") << text << (style_.colour ? "\033[0m" : "") << '\n';
+    out_ << '\n'
+         << (style_.colour ? "\033[1m" : "") << text << (style_.colour ? "\033[0m" : "") << '\n';
   }
   void line(const std::string& text) { out_ << text << '\n'; }
   // A left part of its own and words that wrap beside it.
@@ -138,8 +143,9 @@ void option(Page& page, const Json& node, const Json& registries) {
            description(node, registries));
 }
 
-void options(Page& page, const Json& fields, const std::string& prefix, const std::string& positional,
-             const Json& registries, const std::map<std::string, std::string>& chosen) {
+void options(Page& page, const Json& fields, const std::string& prefix,
+             const std::string& positional, const Json& registries,
+             const std::map<std::string, std::string>& chosen) {
   for (const Json& node : fields) {
     if (node["type"] != "group" && node["name"] != positional) option(page, node, registries);
   }
@@ -147,7 +153,8 @@ void options(Page& page, const Json& fields, const std::string& prefix, const st
     const std::string name = node["name"];
     const std::string path = prefix.empty() ? name : str(prefix, ".", name);
     if (node["type"] == "group") {
-      page.heading(node.value("help", upper(name).substr(0, 1) + name.substr(1)) + " (" + path + ")");
+      page.heading(node.value("help", upper(name).substr(0, 1) + name.substr(1)) + " (" + path +
+                   ")");
       options(page, node["fields"], path, "", registries, chosen);
     }
     if (node["type"] != "oneof") continue;
@@ -185,12 +192,14 @@ std::string help_text(const Json& document, const std::string& verb,
   std::string usage = "usage: smidgen " + verb;
   if (!positional.empty()) {
     bool required = false;
-    for (const Json& node : fields) required |= node["name"] == positional && node.contains("required");
+    for (const Json& node : fields)
+      required |= node["name"] == positional && node.contains("required");
     usage += required ? " " + upper(positional) : str(" [", upper(positional), "]");
   } else if (!fields.empty()) {
     usage += " [recipe.yaml]";
   }
-  page.line(usage + (fields.size() > (positional.empty() ? 0 : 1) ? " [options] [key.path=value]" : ""));
+  page.line(usage +
+            (fields.size() > (positional.empty() ? 0 : 1) ? " [options] [key.path=value]" : ""));
   if (entry.contains("summary")) page.line("\n" + entry["summary"].get<std::string>());
   if (!positional.empty()) {
     for (const Json& node : fields) {

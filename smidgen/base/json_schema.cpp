@@ -94,7 +94,8 @@ Json json_schema(const Json& document, const std::string& verb) {
   if (!verbs.contains(verb)) {
     std::vector<std::string> names;
     for (const auto& [name, entry] : verbs.items()) names.push_back(name);
-    throw Error(ErrorKind::usage, str("there is no verb '", verb, "'"), "", did_you_mean(verb, names));
+    throw Error(ErrorKind::usage, str("there is no verb '", verb, "'"), "",
+                did_you_mean(verb, names));
   }
   // Nothing is required in the file: a flag may give what the recipe leaves out.
   Json root = {{"$schema", "https://json-schema.org/draft/2020-12/schema"},

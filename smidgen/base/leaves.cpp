@@ -1,4 +1,5 @@
-// The flat view of a verb's fields: every leaf with its flag, its key path and its twin in the environment.
+// The flat view of a verb's fields: every leaf with its flag, its key path and its twin in the
+// environment.
 #include <algorithm>
 #include <array>
 #include <set>
@@ -19,7 +20,9 @@ struct Common {
 template <class V>
 void fields(V& v, Common& c) {
   v("threads", c.threads,
-    {.help = "Worker threads; by default what affinity and cgroup quota allow", .min = 1, .max = 4096});
+    {.help = "Worker threads; by default what affinity and cgroup quota allow",
+     .min = 1,
+     .max = 4096});
   v("json", c.json, {.help = "Results and progress as JSON on stdout", .env = "-"});
   v("quiet", c.quiet, {.help = "No progress and no notes", .env = "-"});
   v("recipe", c.recipe, {.help = "YAML file with values for the options above", .env = "-"});
@@ -60,7 +63,9 @@ void collect(const Json& fields, const std::string& prefix, const std::string& o
   }
 }
 
-std::string leaf_name(const Leaf& leaf) { return leaf.node->at("name"); }
+std::string leaf_name(const Leaf& leaf) {
+  return leaf.node->at("name");
+}
 
 }  // namespace
 
@@ -117,8 +122,8 @@ void check_document(const Json& document) {
       for (const Leaf& other : all) {
         if (&other == &leaf) break;
         // Only one entry of a oneof is ever in use, so two of them may share names.
-        const bool alternatives = !leaf.oneof.empty() && leaf.oneof == other.oneof &&
-                                  leaf.entry != other.entry;
+        const bool alternatives =
+            !leaf.oneof.empty() && leaf.oneof == other.oneof && leaf.entry != other.entry;
         if (leaf_name(other) == name && !alternatives) {
           throw Error(ErrorKind::mismatch,
                       str("[", leaf.path, "] and [", other.path, "] are both ", leaf.flag), place,

@@ -1,13 +1,12 @@
 // Signals, memory, processors and cgroups.
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <unistd.h>
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
 #include "smidgen/base/cgroup.h"
 #include "smidgen/base/cpu.h"

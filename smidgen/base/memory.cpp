@@ -1,10 +1,9 @@
 #include "smidgen/base/memory.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <fstream>
 #include <string>
+#include <unistd.h>
 
 #include "smidgen/base/cgroup.h"
 
@@ -24,17 +23,25 @@ int64_t row(const char* path, const std::string& name) {
 
 }  // namespace
 
-int64_t current_rss() { return row("/proc/self/status", "VmRSS:"); }
+int64_t current_rss() {
+  return row("/proc/self/status", "VmRSS:");
+}
 
 // Not getrusage: its ru_maxrss survives exec, so it may tell of the program that started this one.
-int64_t peak_rss() { return row("/proc/self/status", "VmHWM:"); }
+int64_t peak_rss() {
+  return row("/proc/self/status", "VmHWM:");
+}
 
-int64_t total_memory() { return int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE); }
+int64_t total_memory() {
+  return int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
+}
 
 int64_t available_memory() {
   return std::min(row("/proc/meminfo", "MemAvailable:"), memory_limit() - current_rss());
 }
 
-int64_t memory_limit() { return std::min(total_memory(), cgroup_memory_limit().value_or(INT64_MAX)); }
+int64_t memory_limit() {
+  return std::min(total_memory(), cgroup_memory_limit().value_or(INT64_MAX));
+}
 
 }  // namespace smidgen

@@ -47,7 +47,9 @@ Progress::Progress(std::string title, int64_t total, int64_t done, Console& cons
       start_(clock_()),
       now_(start_) {}
 
-Progress::~Progress() { console_.live(""); }
+Progress::~Progress() {
+  console_.live("");
+}
 
 double Progress::eta() const {
   const double steps = static_cast<double>(done_ - first_);
@@ -129,7 +131,9 @@ std::string bytes_text(int64_t bytes) {
   for (const char* unit : {"B", "kB", "MB", "GB", "TB"}) {
     const bool fits = std::fabs(value) < 999.5 || unit[0] == 'T';
     if (fits) {
-      const int digits = unit[0] == 'B' || std::fabs(value) >= 99.95 ? 0 : std::fabs(value) >= 9.995 ? 1 : 2;
+      const int digits = unit[0] == 'B' || std::fabs(value) >= 99.95 ? 0
+                         : std::fabs(value) >= 9.995                 ? 1
+                                                                     : 2;
       return str(fixed(value, digits), " ", unit);
     }
     value /= 1000;

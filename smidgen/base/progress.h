@@ -1,5 +1,5 @@
-// Progress of a long loop. On a terminal one live line, elsewhere a plain line every few seconds, with --json one
-// JSON line per report on stdout, with --quiet nothing.
+// Progress of a long loop. On a terminal one live line, elsewhere a plain line every few seconds,
+// with --json one JSON line per report on stdout, with --quiet nothing.
 #pragma once
 
 #include <chrono>
@@ -24,9 +24,10 @@ class Progress {
  public:
   using Clock = std::function<double()>;  // seconds, monotonic
 
-  // `total` steps, of which `done` were done before this process (a resumed run). 0 when the total is not known.
-  Progress(std::string title, int64_t total, int64_t done = 0, Console& console = smidgen::console(),
-           Clock clock = {});
+  // `total` steps, of which `done` were done before this process (a resumed run). 0 when the total
+  // is not known.
+  Progress(std::string title, int64_t total, int64_t done = 0,
+           Console& console = smidgen::console(), Clock clock = {});
   ~Progress();  // takes the live line away
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;

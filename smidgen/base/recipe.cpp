@@ -13,10 +13,14 @@ namespace smidgen {
 
 std::string Origin::text() const {
   switch (kind) {
-    case Kind::standard: return "default";
-    case Kind::recipe: return place;
-    case Kind::environment: return "environment " + place;
-    case Kind::flag: return (place.starts_with("--") ? "flag " : "argument ") + place;
+    case Kind::standard:
+      return "default";
+    case Kind::recipe:
+      return place;
+    case Kind::environment:
+      return "environment " + place;
+    case Kind::flag:
+      return (place.starts_with("--") ? "flag " : "argument ") + place;
   }
   return "";
 }
@@ -26,7 +30,9 @@ Origin Resolved::origin(const std::string& path) const {
   return found == origins.end() ? Origin{} : found->second;
 }
 
-std::string Resolved::where(const std::string& path) const { return origin(path).text(); }
+std::string Resolved::where(const std::string& path) const {
+  return origin(path).text();
+}
 
 bool wants_help(const std::vector<std::string>& words) {
   for (const std::string& word : words) {
@@ -118,7 +124,8 @@ class Resolver {
     recipe_ = read_yaml(recipe_file_);
     if (recipe_.kind == YamlNode::Kind::null) recipe_.kind = YamlNode::Kind::map;
     if (recipe_.kind != YamlNode::Kind::map) {
-      throw Error(ErrorKind::format, "a recipe is a map of key: value", recipe_.place(recipe_file_));
+      throw Error(ErrorKind::format, "a recipe is a map of key: value",
+                  recipe_.place(recipe_file_));
     }
   }
 
@@ -160,7 +167,8 @@ class Resolver {
                     "flags are words with two dashes: --help lists them");
       } else {
         const size_t equals = flags ? override_split(word) : word.npos;
-        const bool path = equals != word.npos && (positional_.empty() || is_path(word.substr(0, equals)));
+        const bool path =
+            equals != word.npos && (positional_.empty() || is_path(word.substr(0, equals)));
         if (path) {
           words_.push_back({word.substr(0, equals), word.substr(equals + 1), true, false});
           continue;
@@ -174,7 +182,8 @@ class Resolver {
     }
   }
 
-  // Whether a flag stands alone. Where entries disagree about a leaf's type, the value decides later.
+  // Whether a flag stands alone. Where entries disagree about a leaf's type, the value decides
+  // later.
   bool is_switch(const std::string& flag) const {
     for (const Leaf& leaf : leaves_) {
       if (leaf.flag == flag) return (*leaf.node)["type"] == "bool";
@@ -182,7 +191,8 @@ class Resolver {
     return false;
   }
   bool is_path(const std::string& key) const {
-    return std::any_of(leaves_.begin(), leaves_.end(), [&](const Leaf& l) { return l.path == key; });
+    return std::any_of(leaves_.begin(), leaves_.end(),
+                       [&](const Leaf& l) { return l.path == key; });
   }
   bool active(const Leaf& leaf) const {
     if (leaf.oneof.empty()) return true;
@@ -252,8 +262,8 @@ class Resolver {
 
   const Json& entry_fields(const Leaf& leaf) const {
     static const Json none = Json::array();
-    const Json& entry = registries_->at((*leaf.node)["registry"].get<std::string>())
-                            .at(chosen_.at(leaf.path));
+    const Json& entry =
+        registries_->at((*leaf.node)["registry"].get<std::string>()).at(chosen_.at(leaf.path));
     return entry.contains("fields") ? entry["fields"] : none;
   }
 
@@ -285,7 +295,8 @@ class Resolver {
     const std::vector<std::string> near = nearest(last, names, 1);
     std::string hint = did_you_mean(path, paths, "");
     if (hint.empty() && !near.empty()) {
-      const size_t at = static_cast<size_t>(std::find(names.begin(), names.end(), near[0]) - names.begin());
+      const size_t at =
+          static_cast<size_t>(std::find(names.begin(), names.end(), near[0]) - names.begin());
       hint = str("did you mean '", paths[at], "'?");
     }
     if (hint.empty()) hint = str("smidgen ", call_.verb, " --help lists the keys");
@@ -303,8 +314,8 @@ class Resolver {
     }
     const auto now = chosen_.find(oneof);
     throw Error(ErrorKind::usage,
-                str(shown, " belongs to ", oneof, " ", join(entries, " or "), ", but ", oneof, " is ",
-                    now == chosen_.end() ? "not chosen" : now->second),
+                str(shown, " belongs to ", oneof, " ", join(entries, " or "), ", but ", oneof,
+                    " is ", now == chosen_.end() ? "not chosen" : now->second),
                 where, str("add --", kebab(oneof.substr(oneof.rfind('.') + 1)), " ", entries[0]));
   }
 
@@ -361,9 +372,9 @@ class Resolver {
       if ((*node)["type"] == "oneof") {
         take_oneof(value, path, *node, origin);
       } else {
-        settings_[path] = {check_value(*node, from_yaml(value, *node, path), path, origin.text(),
-                                       registries_),
-                           origin};
+        settings_[path] = {
+            check_value(*node, from_yaml(value, *node, path), path, origin.text(), registries_),
+            origin};
       }
     }
   }
@@ -410,21 +421,26 @@ class Resolver {
     }
     for (char** item = environ; item && *item; ++item) {
       const std::string name = std::string(*item).substr(0, std::string_view(*item).find('='));
-      if (!name.starts_with("SMIDGEN_") || std::find(known.begin(), known.end(), name) != known.end()) {
+      if (!name.starts_with("SMIDGEN_") ||
+          std::find(known.begin(), known.end(), name) != known.end()) {
         continue;
       }
       if (name == "SMIDGEN_TARGET" || name == "SMIDGEN_KERNELS") continue;
       const std::vector<std::string> near = nearest(name, known, 1);
       // Other programs may own such names; only what looks like a slip is worth a line.
-      const bool slip = !near.empty() && near[0].size() + 2 >= name.size() && name.size() + 2 >= near[0].size();
-      if (slip) result_.notes.push_back(str("the environment's ", name, " is not used; is it ", near[0], "?"));
+      const bool slip =
+          !near.empty() && near[0].size() + 2 >= name.size() && name.size() + 2 >= near[0].size();
+      if (slip)
+        result_.notes.push_back(
+            str("the environment's ", name, " is not used; is it ", near[0], "?"));
     }
   }
 
   void set(const Leaf& leaf, const Json& value, const Origin& origin) {
     const std::string where = origin.text();
     if ((*leaf.node)["type"] != "oneof") {
-      settings_[leaf.path] = {check_value(*leaf.node, value, leaf.path, where, registries_), origin};
+      settings_[leaf.path] = {check_value(*leaf.node, value, leaf.path, where, registries_),
+                              origin};
       return;
     }
     if (value.is_null()) {
@@ -450,7 +466,8 @@ class Resolver {
       const Origin origin{Origin::Kind::flag, word.key};
       const Leaf* leaf = nullptr;
       for (const Leaf& candidate : leaves_) {
-        const bool name = word.key == candidate.path + ".name" && candidate.node->at("type") == "oneof";
+        const bool name =
+            word.key == candidate.path + ".name" && candidate.node->at("type") == "oneof";
         if (active(candidate) && (names_leaf(word, candidate) || name)) leaf = &candidate;
       }
       if (!leaf) unknown_word(word);
@@ -497,8 +514,9 @@ class Resolver {
       }
     }
     known.push_back("--help");
-    throw Error(ErrorKind::usage, str(call_.verb, " has no flag ", word.key), "",
-                did_you_mean(word.key, known, str("smidgen ", call_.verb, " --help lists the flags")));
+    throw Error(
+        ErrorKind::usage, str(call_.verb, " has no flag ", word.key), "",
+        did_you_mean(word.key, known, str("smidgen ", call_.verb, " --help lists the flags")));
   }
 
   Json build(const Json& fields, const std::string& prefix) const {
@@ -551,11 +569,14 @@ class Resolver {
 
 }  // namespace
 
-Resolved resolve(const Json& document, const Call& call) { return Resolver(document, call).resolve(); }
+Resolved resolve(const Json& document, const Call& call) {
+  return Resolver(document, call).resolve();
+}
 
 std::map<std::string, std::string> chosen_entries(const Json& document, const Call& call) {
   Call plain = call;
-  std::erase_if(plain.words, [](const std::string& word) { return word == "--help" || word == "-h"; });
+  std::erase_if(plain.words,
+                [](const std::string& word) { return word == "--help" || word == "-h"; });
   Resolver resolver(document, plain);
   resolver.choose();
   return resolver.chosen();

@@ -127,8 +127,11 @@ class Recipe : public testing::Test {
 };
 
 TEST_F(Recipe, PrecedenceAndOrigin) {
-  const std::string file = write("model: m\nseed: 1\ntrain:\n  learning_rate: 1e-3\nmethod:\n  name: lora\n  rank: 2\n  alpha: 4\n");
-  const Resolved r = run({file, "--seed", "3", "method.alpha=5"}, {{"SMIDGEN_SEED", "2"}, {"SMIDGEN_RANK", "6"}});
+  const std::string file = write(
+      "model: m\nseed: 1\ntrain:\n  learning_rate: 1e-3\nmethod:\n  name: lora\n  rank: 2\n  "
+      "alpha: 4\n");
+  const Resolved r =
+      run({file, "--seed", "3", "method.alpha=5"}, {{"SMIDGEN_SEED", "2"}, {"SMIDGEN_RANK", "6"}});
   EXPECT_EQ(r.values["seed"], 3);
   EXPECT_EQ(r.values["train"]["learning_rate"], 1e-3);
   EXPECT_EQ(r.values["method"]["rank"], 6);
@@ -143,9 +146,11 @@ TEST_F(Recipe, PrecedenceAndOrigin) {
 }
 
 TEST_F(Recipe, FlagsOfAllShapes) {
-  const Resolved r = run({"--model=a=b", "--resume", "--stop", "x,y", "--stop", "z", "--ids", "1,2,3", "--memory",
-                          "2GB", "--learning-rate", "1e-4", "--max-steps", "none", "--note", "-5", "--weights",
-                          "a=0.5,b=2", "--threads", "2", "--json"});
+  const Resolved r =
+      run({"--model=a=b", "--resume", "--stop",   "x,y", "--stop",          "z",
+           "--ids",       "1,2,3",    "--memory", "2GB", "--learning-rate", "1e-4",
+           "--max-steps", "none",     "--note",   "-5",  "--weights",       "a=0.5,b=2",
+           "--threads",   "2",        "--json"});
   EXPECT_EQ(r.values["model"], "a=b");
   EXPECT_EQ(r.values["resume"], true);
   EXPECT_EQ(r.values["stop"], Json({"x", "y", "z"}));
@@ -162,11 +167,15 @@ TEST_F(Recipe, FlagsOfAllShapes) {
 }
 
 TEST_F(Recipe, ChoiceFirstThenItsFlags) {
-  const Resolved r = run({"--rank", "4", "--prefix-length", "5", "--method", "prefix", "--model", "m"});
+  const Resolved r =
+      run({"--rank", "4", "--prefix-length", "5", "--method", "prefix", "--model", "m"});
   EXPECT_EQ(r.values["method"], Json({{"name", "prefix"}, {"rank", 4}, {"prefix_length", 5}}));
-  EXPECT_EQ(run({"--model", "m", "--method", "{\"name\":\"lora\",\"rank\":5}"}).values["method"]["rank"], 5);
+  EXPECT_EQ(
+      run({"--model", "m", "--method", "{\"name\":\"lora\",\"rank\":5}"}).values["method"]["rank"],
+      5);
   EXPECT_TRUE(run({"--model", "m"}).values["policy"].is_null());
-  EXPECT_EQ(run({"--model", "m", "--policy", "freeze"}).values["policy"], Json({{"name", "freeze"}}));
+  EXPECT_EQ(run({"--model", "m", "--policy", "freeze"}).values["policy"],
+            Json({{"name", "freeze"}}));
   const Error other = fails({"--model", "m", "--prefix-length", "5"});
   EXPECT_EQ(other.message(), "--prefix-length belongs to method prefix, but method is lora");
   EXPECT_EQ(other.hint(), "add --method prefix");
@@ -175,18 +184,22 @@ TEST_F(Recipe, ChoiceFirstThenItsFlags) {
   EXPECT_EQ(fails({"--model", "m", "--method", "lore"}).hint(), "did you mean 'lora'?");
   EXPECT_EQ(fails({"--model", "m", "--method", "{\"rank\":5}"}).message(), "[method] needs a name");
   // Another name on the command line replaces the recipe's whole choice, and says so.
-  const Resolved replaced = run({write("model: m\nmethod: {name: lora, rank: 2}\n"), "--method", "prefix"});
+  const Resolved replaced =
+      run({write("model: m\nmethod: {name: lora, rank: 2}\n"), "--method", "prefix"});
   EXPECT_EQ(replaced.values["method"]["rank"], 3);
   ASSERT_EQ(replaced.notes.size(), 1u);
-  EXPECT_EQ(replaced.notes[0], "method is prefix now, so the recipe's lora is not used, nor its rank");
+  EXPECT_EQ(replaced.notes[0],
+            "method is prefix now, so the recipe's lora is not used, nor its rank");
 }
 
 TEST_F(Recipe, WrongWords) {
   EXPECT_EQ(fails({"--model", "m", "--sed", "1"}).hint(), "did you mean '--seed'?");
   EXPECT_EQ(fails({"--model", "m", "--lr", "1"}).message(), "--lr is now called --learning-rate");
   EXPECT_EQ(fails({"--model", "m", "--r", "1"}).message(), "--r is now called --rank");
-  EXPECT_EQ(fails({"--model", "m", "train.learningrate=1"}).hint(), "did you mean 'train.learning_rate'?");
-  EXPECT_EQ(fails({"--model", "m", "learning_rate=1"}).hint(), "did you mean 'train.learning_rate'?");
+  EXPECT_EQ(fails({"--model", "m", "train.learningrate=1"}).hint(),
+            "did you mean 'train.learning_rate'?");
+  EXPECT_EQ(fails({"--model", "m", "learning_rate=1"}).hint(),
+            "did you mean 'train.learning_rate'?");
   EXPECT_EQ(fails({"--model", "m", "--no-resume"}).hint(), "write --resume=false");
   EXPECT_EQ(fails({"--model"}).message(), "--model needs a value");
   EXPECT_EQ(fails({"--model", "--seed", "3"}).message(), "--model needs a value");
@@ -196,7 +209,8 @@ TEST_F(Recipe, WrongWords) {
   const Error range = fails({"--model", "m", "--rank", "0"});
   EXPECT_EQ(range.message(), "[method.rank] is 0, but must be from 1 to 65536");
   EXPECT_EQ(range.where(), "flag --rank");
-  EXPECT_EQ(fails({"--model", "m"}, {{"SMIDGEN_THREADS", "many"}}).where(), "environment SMIDGEN_THREADS");
+  EXPECT_EQ(fails({"--model", "m"}, {{"SMIDGEN_THREADS", "many"}}).where(),
+            "environment SMIDGEN_THREADS");
   EXPECT_EQ(fails({"--model", "m"}, {}, "tuen").hint(), "did you mean 'tune'?");
   EXPECT_EQ(fails({"a", "b"}, {}, "inspect").message(), "'b' is one argument too many");
   EXPECT_EQ(fails({"/nowhere.yaml"}).kind(), ErrorKind::not_found);
@@ -208,9 +222,11 @@ TEST_F(Recipe, WrongRecipes) {
   EXPECT_EQ(recipe("model: m\nseeed: 1\n").where(), file_ + ":2:1");
   EXPECT_EQ(recipe("model: m\nseeed: 1\n").hint(), "did you mean 'seed'?");
   EXPECT_EQ(recipe("model: m\nseed: 1\nseed: 2\n").message(), "[seed] is given twice");
-  EXPECT_EQ(recipe("model: m\ntrain: {lr: 1}\n").message(), "[train.lr] is now called 'learning_rate'");
+  EXPECT_EQ(recipe("model: m\ntrain: {lr: 1}\n").message(),
+            "[train.lr] is now called 'learning_rate'");
   EXPECT_EQ(recipe("model: m\ntrain: 3\n").message(), "[train] must be a map of key: value");
-  EXPECT_EQ(recipe("model: m\nseed: \"1\"\n").message(), "[seed] is \"1\", but must be a whole number");
+  EXPECT_EQ(recipe("model: m\nseed: \"1\"\n").message(),
+            "[seed] is \"1\", but must be a whole number");
   EXPECT_EQ(recipe("model: m\nseed: [1]\n").where(), file_ + ":2:7");
   EXPECT_EQ(recipe("model: m\nmethod: {rank: 1}\n").message(), "[method] needs a name");
   EXPECT_EQ(recipe("model: m\nmethod: {name: lora, prefix_length: 1}\n").message(),
@@ -223,9 +239,10 @@ TEST_F(Recipe, WrongRecipes) {
 }
 
 TEST_F(Recipe, YamlWordsMeanWhatTheFieldSays) {
-  const Resolved r = run({write("model: no\nnote: 1e-4\nresume: yes\nstop: [on, \"off\", 12, 'a, b']\n"
-                                "train: {learning_rate: 1e-4}\nmemory: 1 GiB\nweights: {q: 1e-2}\n"
-                                "method: {name: lora, target: [q_proj, v_proj]}\n")});
+  const Resolved r =
+      run({write("model: no\nnote: 1e-4\nresume: yes\nstop: [on, \"off\", 12, 'a, b']\n"
+                 "train: {learning_rate: 1e-4}\nmemory: 1 GiB\nweights: {q: 1e-2}\n"
+                 "method: {name: lora, target: [q_proj, v_proj]}\n")});
   EXPECT_EQ(r.values["model"], "no");
   EXPECT_EQ(r.values["note"], "1e-4");
   EXPECT_EQ(r.values["resume"], true);
@@ -237,10 +254,16 @@ TEST_F(Recipe, YamlWordsMeanWhatTheFieldSays) {
 }
 
 TEST_F(Recipe, WrittenAndReadBack) {
-  const Resolved r = run({"--model", "yes", "--note", "# \"quoted\"\n\ttab \xC3\xA9 \x7f: x", "--stop",
-                          "[\"a,b\",\"\",\"null\"]", "--learning-rate", "0.00001", "--weights",
-                          "{\"re:.*[a,b]\": 0.25}", "--target", "re:.*\\.(q|v)_proj", "--memory", "1536MiB",
-                          "--seed", "18446744073709551615", "--threads", "3", "--policy", "freeze"});
+  const Resolved r = run({"--model",         "yes",
+                          "--note",          "# \"quoted\"\n\ttab \xC3\xA9 \x7f: x",
+                          "--stop",          "[\"a,b\",\"\",\"null\"]",
+                          "--learning-rate", "0.00001",
+                          "--weights",       "{\"re:.*[a,b]\": 0.25}",
+                          "--target",        "re:.*\\.(q|v)_proj",
+                          "--memory",        "1536MiB",
+                          "--seed",          "18446744073709551615",
+                          "--threads",       "3",
+                          "--policy",        "freeze"});
   const std::string yaml = to_yaml(document(), r);
   EXPECT_NE(yaml.find("  # flag --learning-rate"), std::string::npos) << yaml;
   EXPECT_NE(yaml.find("learning_rate: 1.0e-05"), std::string::npos) << yaml;
@@ -254,7 +277,8 @@ TEST_F(Recipe, SchemaRefusesClashes) {
   EXPECT_NO_THROW(check_document(document()));
   const auto clash = [](Json field, bool entry) {
     Json changed = document();
-    Json& list = entry ? changed["registries"]["method"]["lora"]["fields"] : changed["verbs"]["tune"]["fields"];
+    Json& list = entry ? changed["registries"]["method"]["lora"]["fields"]
+                       : changed["verbs"]["tune"]["fields"];
     list.push_back(std::move(field));
     EXPECT_THROW(check_document(changed), Error);
   };
@@ -297,8 +321,9 @@ TEST(Yaml, HostileInput) {
 TEST(Yaml, CoreTypes) {
   const Json json = to_json(parse_yaml(
       "{a: 1, b: 1e-4, c: no, d: true, e: ~, f: '1', g: [-2, .5, x, nan, -inf], h: +3}", "f"));
-  EXPECT_EQ(json.dump(), "{\"a\":1,\"b\":0.0001,\"c\":\"no\",\"d\":true,\"e\":null,\"f\":\"1\","
-                         "\"g\":[-2,0.5,\"x\",\"nan\",\"-inf\"],\"h\":3}");
+  EXPECT_EQ(json.dump(),
+            "{\"a\":1,\"b\":0.0001,\"c\":\"no\",\"d\":true,\"e\":null,\"f\":\"1\","
+            "\"g\":[-2,0.5,\"x\",\"nan\",\"-inf\"],\"h\":3}");
 }
 
 }  // namespace

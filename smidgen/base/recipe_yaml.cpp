@@ -1,6 +1,6 @@
 // The resolved recipe as a file that a person reads and smidgen reads back.
-#include <array>
 #include <algorithm>
+#include <array>
 
 #include "smidgen/base/field.h"
 #include "smidgen/base/recipe.h"
@@ -10,7 +10,8 @@ namespace smidgen {
 namespace {
 
 // Words that some YAML reader takes for something else than text.
-constexpr std::array<std::string_view, 9> kTraps = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"};
+constexpr std::array<std::string_view, 9> kTraps = {"null", "true", "false", "yes", "no",
+                                                    "on",   "off",  "y",     "n"};
 
 std::string text_of(const std::string& text) {
   std::string small = text;
@@ -19,10 +20,11 @@ std::string text_of(const std::string& text) {
   const bool trap = std::find(kTraps.begin(), kTraps.end(), small) != kTraps.end();
   const bool plain =
       !text.empty() && (std::isalpha(static_cast<unsigned char>(text[0])) || text[0] == '/') &&
-      text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/.+-") ==
-          text.npos;
+      text.find_first_not_of(
+          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/.+-") == text.npos;
   if (plain && !trap) return text;
-  // A JSON string is a YAML double-quoted scalar. ASCII only: YAML forbids some control characters outright.
+  // A JSON string is a YAML double-quoted scalar. ASCII only: YAML forbids some control characters
+  // outright.
   return Json(text).dump(-1, ' ', true, Json::error_handler_t::replace);
 }
 
@@ -103,7 +105,8 @@ std::string to_yaml(const Json& document, const Resolved& resolved) {
   Printer printer(resolved);
   printer.fields(document["verbs"][resolved.verb]["fields"], resolved.values, "", 0, registries);
   printer.fields(common_fields(), resolved.common, "", 0, registries);
-  return str("# smidgen ", resolved.verb, ", as resolved. After each value: who set it.\n", printer.take());
+  return str("# smidgen ", resolved.verb, ", as resolved. After each value: who set it.\n",
+             printer.take());
 }
 
 }  // namespace smidgen

@@ -28,13 +28,12 @@ uint64_t hash_name(std::string_view text) {
 
 Rng::Rng(uint64_t seed, std::string_view purpose, uint64_t step, std::string_view site)
     : key_{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)} {
-  // Purpose, step and site pick the upper half of the counter. Mixing them through the bijection itself makes
-  // neighbouring steps and similar names land in unrelated streams.
+  // Purpose, step and site pick the upper half of the counter. Mixing them through the bijection
+  // itself makes neighbouring steps and similar names land in unrelated streams.
   const uint64_t name = hash_name(purpose) ^ (hash_name(site) * 0x9E3779B97F4A7C15ull);
-  const PhiloxBlock mixed =
-      philox({static_cast<uint32_t>(name), static_cast<uint32_t>(name >> 32),
-              static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32)},
-             key_);
+  const PhiloxBlock mixed = philox({static_cast<uint32_t>(name), static_cast<uint32_t>(name >> 32),
+                                    static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32)},
+                                   key_);
   stream_ = mixed[0] | static_cast<uint64_t>(mixed[1]) << 32;
 }
 
@@ -44,7 +43,9 @@ PhiloxBlock Rng::block(uint64_t element) const {
                 key_);
 }
 
-uint32_t Rng::bits(uint64_t element) const { return block(element)[0]; }
+uint32_t Rng::bits(uint64_t element) const {
+  return block(element)[0];
+}
 
 double Rng::uniform(uint64_t element) const {
   const PhiloxBlock b = block(element);
@@ -53,7 +54,8 @@ double Rng::uniform(uint64_t element) const {
 
 double Rng::normal(uint64_t element) const {
   const PhiloxBlock b = block(element);
-  const double u = (static_cast<double>((b[0] | static_cast<uint64_t>(b[1]) << 32) >> 11) + 1.0) * 0x1p-53;
+  const double u =
+      (static_cast<double>((b[0] | static_cast<uint64_t>(b[1]) << 32) >> 11) + 1.0) * 0x1p-53;
   const double v = static_cast<double>((b[2] | static_cast<uint64_t>(b[3]) << 32) >> 11) * 0x1p-53;
   return std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * v);
 }
@@ -79,9 +81,9 @@ uint64_t Permutation::operator()(uint64_t position) const {
   do {
     uint64_t left = value >> half_bits_, right = value & mask;
     for (uint32_t round = 0; round < 6; ++round) {
-      const PhiloxBlock mixed =
-          philox({static_cast<uint32_t>(right), static_cast<uint32_t>(right >> 32), round, half_bits_},
-                 {static_cast<uint32_t>(key_), static_cast<uint32_t>(key_ >> 32)});
+      const PhiloxBlock mixed = philox(
+          {static_cast<uint32_t>(right), static_cast<uint32_t>(right >> 32), round, half_bits_},
+          {static_cast<uint32_t>(key_), static_cast<uint32_t>(key_ >> 32)});
       const uint64_t next = left ^ ((mixed[0] | static_cast<uint64_t>(mixed[1]) << 32) & mask);
       left = right;
       right = next;

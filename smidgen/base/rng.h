@@ -1,5 +1,5 @@
-// Counter-based randomness: every number is a pure function of (seed, purpose, step, site, element), so there
-// is no generator state to save and no order in which numbers must be drawn.
+// Counter-based randomness: every number is a pure function of (seed, purpose, step, site,
+// element), so there is no generator state to save and no order in which numbers must be drawn.
 // Philox 4x32-10, Salmon et al. 2011 (doi:10.1145/2063384.2063405).
 #pragma once
 
@@ -21,7 +21,8 @@ class Rng {
 
   uint32_t bits(uint64_t element) const;
   double uniform(uint64_t element) const;  // [0, 1), 53 bits
-  double normal(uint64_t element) const;   // N(0, 1) by Box-Muller over two uniforms of the element's own block
+  double normal(uint64_t element)
+      const;  // N(0, 1) by Box-Muller over two uniforms of the element's own block
   uint64_t below(uint64_t element, uint64_t bound) const;  // [0, bound), bias under 2^-64 * bound
 
  private:
@@ -30,8 +31,9 @@ class Rng {
   uint64_t stream_;
 };
 
-// A keyed permutation of 0..n-1 whose value at any position costs O(1): a Feistel network over the next even
-// power of two, walked until it lands inside. Shuffles data without a table, so a loader resumes at once.
+// A keyed permutation of 0..n-1 whose value at any position costs O(1): a Feistel network over the
+// next even power of two, walked until it lands inside. Shuffles data without a table, so a loader
+// resumes at once.
 class Permutation {
  public:
   Permutation(uint64_t n, uint64_t seed, std::string_view purpose, uint64_t epoch);

@@ -76,7 +76,8 @@ TEST(Rng, Moments) {
   EXPECT_NEAR(uniform.kurtosis, 1.8, 0.02);
   // Neighbours are not correlated.
   double product = 0;
-  for (int i = 0; i < n; ++i) product += rng.normal(static_cast<uint64_t>(i)) * rng.normal(static_cast<uint64_t>(i) + 1) / n;
+  for (int i = 0; i < n; ++i)
+    product += rng.normal(static_cast<uint64_t>(i)) * rng.normal(static_cast<uint64_t>(i) + 1) / n;
   EXPECT_NEAR(product, 0, e);
 }
 

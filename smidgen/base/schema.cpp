@@ -20,14 +20,18 @@ std::string shown(const Json& value) {
   return text.size() > 60 ? text.substr(0, 57) + "..." : text;
 }
 
-std::string number_text(double value) { return Json(value).dump(); }
+std::string number_text(double value) {
+  return Json(value).dump();
+}
 
 std::string bound_text(double value) {
-  if (value == std::floor(value) && std::fabs(value) < 1e15) return str(static_cast<int64_t>(value));
+  if (value == std::floor(value) && std::fabs(value) < 1e15)
+    return str(static_cast<int64_t>(value));
   return number_text(value);
 }
 
-void check_range(const Json& node, double value, const std::string& path, const std::string& where) {
+void check_range(const Json& node, double value, const std::string& path,
+                 const std::string& where) {
   const Json* min = node.contains("min") ? &node["min"] : nullptr;
   const Json* max = node.contains("max") ? &node["max"] : nullptr;
   if (!std::isfinite(value)) fail(path, "must be a finite number", where);
@@ -225,8 +229,8 @@ Json parse_text(const Json& node, std::string_view text, const std::string& path
     }
     return number;
   }
-  const bool collection = type == "list" || type == "map" || type == "group" || type == "oneof" ||
-                          type == "targets";
+  const bool collection =
+      type == "list" || type == "map" || type == "group" || type == "oneof" || type == "targets";
   if (collection && !text.empty() && (text.front() == '[' || text.front() == '{')) {
     Json value = Json::parse(text, nullptr, false);
     if (!value.is_discarded()) return value;
@@ -284,7 +288,8 @@ Json check_value(const Json& node, const Json& value, const std::string& path,
     if (!value.is_object()) fail(path, "must be a map of pattern: value", where);
     Json map = Json::object();
     for (const auto& [key, item] : value.items()) {
-      map[key] = check_scalar(node, node["items"].get<std::string>(), item, dotted(path, key), where);
+      map[key] =
+          check_scalar(node, node["items"].get<std::string>(), item, dotted(path, key), where);
     }
     return map;
   }
@@ -305,8 +310,8 @@ Json check_fields(const Json& fields, const Json& values, const std::string& pat
       if (!node.contains("was")) continue;
       for (const Json& old : node["was"]) {
         if (old == key) {
-          fail(dotted(path, key), str("is now called '", node["name"].get<std::string>(), "'"), where,
-               str("write ", dotted(path, node["name"].get<std::string>()), " instead"));
+          fail(dotted(path, key), str("is now called '", node["name"].get<std::string>(), "'"),
+               where, str("write ", dotted(path, node["name"].get<std::string>()), " instead"));
         }
       }
     }
@@ -322,7 +327,8 @@ Json check_fields(const Json& fields, const Json& values, const std::string& pat
     if (given != values.end()) {
       checked[name] = check_value(node, *given, dotted(path, name), where, registries);
     } else if (node["type"] == "group") {
-      checked[name] = check_fields(node["fields"], Json::object(), dotted(path, name), where, registries);
+      checked[name] =
+          check_fields(node["fields"], Json::object(), dotted(path, name), where, registries);
     } else if (node.contains("required")) {
       fail(dotted(path, name), "must be set", where, node.value("help", ""));
     } else {

@@ -1,25 +1,30 @@
-// One field list per config, and everything that is made from it: flags, recipes, help, JSON schema,
-// adapter_config.json. A config is a plain struct; its list is a function beside it, found by its argument:
+// One field list per config, and everything that is made from it: flags, recipes, help, JSON
+// schema, adapter_config.json. A config is a plain struct; its list is a function beside it, found
+// by its argument:
 //
 //   struct LoraConfig { int64_t rank = 8; double alpha = 8; Targets target{{"all-linear"}}; };
 //   template <class V> void fields(V& v, LoraConfig& c) {
-//     v("rank", c.rank, {.help = "Inner dimension", .min = 1, .max = 65536, .was = {"r"}, .peft = "r"});
-//     v("alpha", c.alpha, {.help = "The update is scaled by alpha / rank", .peft = "lora_alpha"});
-//     v("target", c.target, {.help = "Sites to attach to", .peft = "target_modules"});
+//     v("rank", c.rank, {.help = "Inner dimension", .min = 1, .max = 65536, .was = {"r"}, .peft =
+//     "r"}); v("alpha", c.alpha, {.help = "The update is scaled by alpha / rank", .peft =
+//     "lora_alpha"}); v("target", c.target, {.help = "Sites to attach to", .peft =
+//     "target_modules"});
 //   }
 //
-//   v(name, member, {...})                        bool, int, float, string, path, Size, Targets, vector, OrderedMap,
+//   v(name, member, {...})                        bool, int, float, string, path, Size, Targets,
+//   vector, OrderedMap,
 //                                                 optional of these
 //   v.choice(name, string, {"a", "b"}, {...})     one of these words
 //   v.choice(name, string, "format", {...})       the name of an entry of that registry
 //   v.choice(name, enum, {{"a", E::a}}, {...})    the same with an enum
 //   v.oneof(name, OneOf, "method", {...})         an entry of that registry with its own fields
-//   v.group(name, struct, {...})                  a struct with its own list; its leaves are flags like any other
+//   v.group(name, struct, {...})                  a struct with its own list; its leaves are flags
+//   like any other
 //
 // To share a list between verbs, call fields(v, c.common) from within the list.
 //
-// A schema node is JSON: {name, type, help, default, min, max, required, optional, choices, registry, fields, ...}.
-// A schema document is {verbs: {tune: {summary, fields, examples}}, registries: {method: {lora: {summary, fields}}}}.
+// A schema node is JSON: {name, type, help, default, min, max, required, optional, choices,
+// registry, fields, ...}. A schema document is {verbs: {tune: {summary, fields, examples}},
+// registries: {method: {lora: {summary, fields}}}}.
 #pragma once
 
 #include <initializer_list>
@@ -34,16 +39,18 @@
 
 namespace smidgen {
 
-// The values of one field list as JSON, checked: type, range, choices, unknown and renamed names (usage errors with
-// the nearest name), missing required ones; defaults filled in, keys in the order of the list. `path` is prefixed to
-// key names in messages. With `registries` (the part of a schema document) oneof and registry choices are checked
-// too; without, they pass through.
+// The values of one field list as JSON, checked: type, range, choices, unknown and renamed names
+// (usage errors with the nearest name), missing required ones; defaults filled in, keys in the
+// order of the list. `path` is prefixed to key names in messages. With `registries` (the part of a
+// schema document) oneof and registry choices are checked too; without, they pass through.
 Json check_fields(const Json& fields, const Json& values, const std::string& path = {},
                   const std::string& where = {}, const Json* registries = nullptr);
-// One value against its node; returns it in canonical form (1 -> 1.0, "2GB" -> 2000000000, "a" -> ["a"]).
+// One value against its node; returns it in canonical form (1 -> 1.0, "2GB" -> 2000000000, "a" ->
+// ["a"]).
 Json check_value(const Json& node, const Json& value, const std::string& path,
                  const std::string& where = {}, const Json* registries = nullptr);
-// The value that a flag, an environment variable or a plain YAML scalar spells, by the node's type. Not yet checked.
+// The value that a flag, an environment variable or a plain YAML scalar spells, by the node's type.
+// Not yet checked.
 Json parse_text(const Json& node, std::string_view text, const std::string& path,
                 const std::string& where = {});
 
@@ -204,7 +211,8 @@ Json describe(Config defaults = {}) {
 
 // A config from JSON, every value checked (see check_fields); missing keys keep their defaults.
 template <class Config>
-Config read_config(const Json& values, const std::string& path = {}, const std::string& where = {}) {
+Config read_config(const Json& values, const std::string& path = {},
+                   const std::string& where = {}) {
   const Json checked = check_fields(describe<Config>(), values, path, where);
   Config config;
   schema::Reader v(checked);
@@ -222,20 +230,24 @@ Json write_config(Config config) {
 
 // How to treat an adapter_config.json.
 struct PeftOptions {
-  std::vector<std::string> handled = {};  // keys the caller reads itself: peft_type, base_model_name_or_path ...
-  std::vector<std::string> allow = {};    // --allow-config-key: unknown keys with a value that are let through
-  std::string where = {};                 // the file, for messages
+  std::vector<std::string> handled =
+      {};  // keys the caller reads itself: peft_type, base_model_name_or_path ...
+  std::vector<std::string> allow =
+      {};                  // --allow-config-key: unknown keys with a value that are let through
+  std::string where = {};  // the file, for messages
 };
 
-// Values by our names from a PEFT configuration. A missing key means PEFT's default. Unknown keys that are null,
-// false, empty or allowed are moved to `kept`, so that writing the adapter again keeps them; others are errors.
+// Values by our names from a PEFT configuration. A missing key means PEFT's default. Unknown keys
+// that are null, false, empty or allowed are moved to `kept`, so that writing the adapter again
+// keeps them; others are errors.
 Json peft_values(const Json& fields, const Json& peft, const PeftOptions& options, Json* kept);
 // The PEFT keys of a config's values.
 Json peft_keys(const Json& fields, const Json& values);
 
 template <class Config>
 Config from_peft(const Json& peft, const PeftOptions& options = {}, Json* kept = nullptr) {
-  return read_config<Config>(peft_values(describe<Config>(), peft, options, kept), {}, options.where);
+  return read_config<Config>(peft_values(describe<Config>(), peft, options, kept), {},
+                             options.where);
 }
 template <class Config>
 Json to_peft(const Config& config) {

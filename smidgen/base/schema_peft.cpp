@@ -6,8 +6,8 @@
 namespace smidgen {
 namespace {
 
-// PEFT reads a string in target_modules as a pattern for the whole name, a list as names or name suffixes. The
-// word "all-linear" is its own.
+// PEFT reads a string in target_modules as a pattern for the whole name, a list as names or name
+// suffixes. The word "all-linear" is its own.
 Json targets_to_peft(const Json& value) {
   const Targets targets = FieldType<Targets>::read(value);
   if (targets.is("all-linear")) return "all-linear";
@@ -71,8 +71,8 @@ Json peft_values(const Json& fields, const Json& peft, const PeftOptions& option
     if (!says_nothing(value) && !contains(options.allow, key)) {
       std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
       if (text.size() > 60) text = text.substr(0, 57) + "...";
-      throw Error(ErrorKind::unsupported, str("[", key, "] is ", text, ", and this key is not known"),
-                  options.where,
+      throw Error(ErrorKind::unsupported,
+                  str("[", key, "] is ", text, ", and this key is not known"), options.where,
                   did_you_mean(key, known, str("if it may be ignored: --allow-config-key ", key)));
     }
     if (kept) (*kept)[key] = value;

@@ -99,8 +99,12 @@ TEST(Schema, ReadAndWriteAreInverse) {
 }
 
 TEST(Schema, CanonicalForms) {
-  const Everything c = read_config<Everything>(
-      {{"memory", "1.5KiB"}, {"alpha", 3}, {"stop", "x"}, {"rank", 4.0}, {"target", {"only"}}, {"limit", nullptr}});
+  const Everything c = read_config<Everything>({{"memory", "1.5KiB"},
+                                                {"alpha", 3},
+                                                {"stop", "x"},
+                                                {"rank", 4.0},
+                                                {"target", {"only"}},
+                                                {"limit", nullptr}});
   EXPECT_EQ(c.memory.bytes, 1536);
   EXPECT_EQ(c.alpha, 3.0);
   EXPECT_EQ(c.stop, std::vector<std::string>{"x"});
@@ -111,7 +115,8 @@ TEST(Schema, CanonicalForms) {
 
 TEST(Schema, RefusesWhatIsWrong) {
   const auto wrong = [](Json values) {
-    return error_of([&] { check_fields(describe<Everything>(), values, "", "r.yaml", &kRegistries); });
+    return error_of(
+        [&] { check_fields(describe<Everything>(), values, "", "r.yaml", &kRegistries); });
   };
   const Error range = wrong({{"rank", 0}});
   EXPECT_EQ(range.message(), "[rank] is 0, but must be from 1 to 65536");
@@ -125,9 +130,11 @@ TEST(Schema, RefusesWhatIsWrong) {
   EXPECT_EQ(wrong({{"seed", -1}}).message(), "[seed] is -1, but must be at least 0");
   EXPECT_EQ(wrong({{"alpha", std::nan("")}}).message(), "[alpha] must be a finite number");
   EXPECT_EQ(wrong({{"resume", 1}}).message(), "[resume] is 1, but must be true or false");
-  EXPECT_EQ(wrong({{"memory", "2XB"}}).message(), "[memory] '2XB' is not a size: unit 'XB' is unknown");
+  EXPECT_EQ(wrong({{"memory", "2XB"}}).message(),
+            "[memory] '2XB' is not a size: unit 'XB' is unknown");
   EXPECT_EQ(wrong({{"ids", {1, -2}}}).message(), "[ids] is -2, but must be at least 0");
-  EXPECT_EQ(wrong({{"rank_pattern", {{"q", 0}}}}).message(), "[rank_pattern.q] is 0, but must be at least 1");
+  EXPECT_EQ(wrong({{"rank_pattern", {{"q", 0}}}}).message(),
+            "[rank_pattern.q] is 0, but must be at least 1");
   EXPECT_EQ(wrong({{"bias", "lora-only"}}).hint(), "did you mean 'lora_only'?");
   EXPECT_EQ(wrong({{"method", "lore"}}).hint(), "did you mean 'lora'?");
   EXPECT_EQ(wrong({{"method", {{"name", "lora"}, {"dept", 1}}}}).hint(), "did you mean 'depth'?");
@@ -156,21 +163,24 @@ TEST(Schema, TextByType) {
   EXPECT_EQ(text("targets", "re:a,b"), "re:a,b");
   EXPECT_EQ(text("targets", "q, v"), Json({"q", "v"}));
   EXPECT_EQ(text("list", "[\",\"]"), Json({","}));
-  EXPECT_EQ(parse_text({{"type", "map"}, {"items", "int"}}, "a=1,b=2", "x"), Json({{"a", 1}, {"b", 2}}));
+  EXPECT_EQ(parse_text({{"type", "map"}, {"items", "int"}}, "a=1,b=2", "x"),
+            Json({{"a", 1}, {"b", 2}}));
   EXPECT_THROW(text("int", ""), Error);
   EXPECT_THROW(text("int", "8x"), Error);
   EXPECT_THROW(text("bool", "maybe"), Error);
 }
 
 TEST(Schema, PeftBothWays) {
-  const Json file = Json::parse(R"({"peft_type": "LORA", "r": 4, "target_modules": ["v_proj", "q_proj"],
+  const Json file =
+      Json::parse(R"({"peft_type": "LORA", "r": 4, "target_modules": ["v_proj", "q_proj"],
     "rank_pattern": {}, "bias": "none", "layer_replication": null, "eva_config": {}, "use_dora": false})");
   Json kept;
   const Everything c = from_peft<Everything>(file, {.handled = {"peft_type"}}, &kept);
   EXPECT_EQ(c.rank, 4);
   EXPECT_EQ(c.alpha, 8) << "a missing key means PEFT's default, not ours";
   EXPECT_EQ(c.target.items, (std::vector<std::string>{"v_proj", "q_proj"}));
-  EXPECT_EQ(kept, Json::parse(R"({"layer_replication": null, "eva_config": {}, "use_dora": false})"));
+  EXPECT_EQ(kept,
+            Json::parse(R"({"layer_replication": null, "eva_config": {}, "use_dora": false})"));
   const Json back = to_peft(c);
   EXPECT_EQ(back["target_modules"], Json({"v_proj", "q_proj"}));
   EXPECT_EQ(back["lora_alpha"], 8.0);
@@ -221,7 +231,8 @@ TEST(Size, Spellings) {
   for (const char* bad : {"", "GB", "-1", "1e99", "nan", "inf", "0.3", "2 G B", "9999999TiB"}) {
     EXPECT_THROW(parse_size(bad), Error) << bad;
   }
-  for (const int64_t bytes : {int64_t{0}, int64_t{1}, int64_t{1536}, int64_t{2000000000}, int64_t{1} << 34}) {
+  for (const int64_t bytes :
+       {int64_t{0}, int64_t{1}, int64_t{1536}, int64_t{2000000000}, int64_t{1} << 34}) {
     EXPECT_EQ(parse_size(to_string(Size{bytes})).bytes, bytes);
   }
 }

@@ -1,9 +1,8 @@
 #include "smidgen/base/signals.h"
 
-#include <unistd.h>
-
 #include <atomic>
 #include <csignal>
+#include <unistd.h>
 
 #include "smidgen/base/error.h"
 
@@ -23,10 +22,10 @@ void on_signal(int number) {
 void install_signals() {
   std::signal(SIGPIPE, SIG_IGN);
   for (const int number : {SIGINT, SIGTERM}) {
-    struct sigaction before {};
+    struct sigaction before{};
     ::sigaction(number, nullptr, &before);
     if (before.sa_handler == SIG_IGN) continue;
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = on_signal;
     sigemptyset(&action.sa_mask);
     action.sa_flags = SA_RESTART;
@@ -34,9 +33,13 @@ void install_signals() {
   }
 }
 
-int stop_requested() { return pending.load(std::memory_order_relaxed); }
+int stop_requested() {
+  return pending.load(std::memory_order_relaxed);
+}
 
-void clear_stop_request() { pending.store(0); }
+void clear_stop_request() {
+  pending.store(0);
+}
 
 void throw_if_stopped() {
   const int number = stop_requested();
@@ -44,6 +47,8 @@ void throw_if_stopped() {
   throw Error(ErrorKind::interrupted, number == SIGTERM ? "stopped by SIGTERM" : "interrupted");
 }
 
-int interrupted_exit_code() { return 128 + (stop_requested() == 0 ? SIGINT : stop_requested()); }
+int interrupted_exit_code() {
+  return 128 + (stop_requested() == 0 ? SIGINT : stop_requested());
+}
 
 }  // namespace smidgen

@@ -23,7 +23,9 @@ void install_thread_pool(const ThreadPool& pool) {
   current_pool = new ThreadPool(pool);  // lives as long as the process: loops may still run at exit
 }
 
-int thread_count() { return std::max(1, current_pool.load()->size()); }
+int thread_count() {
+  return std::max(1, current_pool.load()->size());
+}
 
 void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
   SMIDGEN_ASSERT(grain > 0);

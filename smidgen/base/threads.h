@@ -1,5 +1,6 @@
-// The one way to run a loop on several threads. The torch-free library runs it on the calling thread; the core
-// library installs torch's own pool when it is loaded, so there is never a second pool beside it.
+// The one way to run a loop on several threads. The torch-free library runs it on the calling
+// thread; the core library installs torch's own pool when it is loaded, so there is never a second
+// pool beside it.
 #pragma once
 
 #include <cstdint>
@@ -7,10 +8,12 @@
 
 namespace smidgen {
 
-// Calls body(begin, end) for consecutive ranges that cover [0, n). The ranges depend on (n, grain, thread_count())
-// only, never on timing: at most thread_count() of them, none shorter than `grain` unless n is. A range runs
-// whole on one thread. Nested calls run on the calling thread. An exception from a body reaches the caller.
-void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body);
+// Calls body(begin, end) for consecutive ranges that cover [0, n). The ranges depend on (n, grain,
+// thread_count()) only, never on timing: at most thread_count() of them, none shorter than `grain`
+// unless n is. A range runs whole on one thread. Nested calls run on the calling thread. An
+// exception from a body reaches the caller.
+void parallel_for(int64_t n, int64_t grain,
+                  const std::function<void(int64_t begin, int64_t end)>& body);
 
 // How many threads parallel_for divides a loop by.
 int thread_count();

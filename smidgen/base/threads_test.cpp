@@ -1,10 +1,10 @@
 #include "smidgen/base/threads.h"
 
-#include <gtest/gtest.h>
-
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 namespace smidgen {
 namespace {
@@ -18,7 +18,9 @@ void run_backwards(int64_t count, const std::function<void(int64_t)>& task) {
 
 class Threads : public testing::Test {
  protected:
-  void SetUp() override { install_thread_pool({run_backwards, [] { return pretended; }}); }
+  void SetUp() override {
+    install_thread_pool({run_backwards, [] { return pretended; }});
+  }
   void TearDown() override { pretended = 1; }
 };
 
@@ -26,7 +28,8 @@ using Ranges = std::vector<std::pair<int64_t, int64_t>>;
 
 Ranges ranges(int64_t n, int64_t grain) {
   Ranges seen;
-  parallel_for(n, grain, [&](int64_t begin, int64_t end) { seen.insert(seen.begin(), {begin, end}); });
+  parallel_for(n, grain,
+               [&](int64_t begin, int64_t end) { seen.insert(seen.begin(), {begin, end}); });
   return seen;
 }
 

@@ -179,14 +179,16 @@ YamlNode read_yaml(const std::string& file) {
   std::ifstream in(file, std::ios::binary);
   std::string text(kMaxBytes + 1, '\0');
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (in.bad() || (!in && !in.eof())) throw Error(ErrorKind::resource, "cannot read the file", file);
+  if (in.bad() || (!in && !in.eof()))
+    throw Error(ErrorKind::resource, "cannot read the file", file);
   text.resize(static_cast<size_t>(in.gcount()));
   return parse_yaml(text, file);
 }
 
 Json to_json(const YamlNode& node) {
   switch (node.kind) {
-    case YamlNode::Kind::null: return nullptr;
+    case YamlNode::Kind::null:
+      return nullptr;
     case YamlNode::Kind::list: {
       Json list = Json::array();
       for (const YamlNode& item : node.items) list.push_back(to_json(item));
@@ -197,7 +199,8 @@ Json to_json(const YamlNode& node) {
       for (const auto& [key, value] : node.entries) map[key.text] = to_json(value);
       return map;
     }
-    case YamlNode::Kind::scalar: break;
+    case YamlNode::Kind::scalar:
+      break;
   }
   if (!node.plain) return node.text;
   if (node.text == "true" || node.text == "True" || node.text == "TRUE") return true;

@@ -1,5 +1,5 @@
-// YAML as a small tree that keeps the place and the spelling of every scalar, so that the field's type decides what
-// `no` or `1e-4` means. Read by yaml-cpp's event parser.
+// YAML as a small tree that keeps the place and the spelling of every scalar, so that the field's
+// type decides what `no` or `1e-4` means. Read by yaml-cpp's event parser.
 #pragma once
 
 #include <string>
@@ -23,14 +23,16 @@ struct YamlNode {
   std::string place(const std::string& file) const;  // "file:line:column"
 };
 
-// Exactly one document. Refused with a format error that names the place: syntax errors, duplicate keys, keys that are
-// not scalars, tags, more than 64 levels, more than 100000 nodes after aliases are expanded, more than 4 MiB.
+// Exactly one document. Refused with a format error that names the place: syntax errors, duplicate
+// keys, keys that are not scalars, tags, more than 64 levels, more than 100000 nodes after aliases
+// are expanded, more than 4 MiB.
 YamlNode parse_yaml(std::string_view text, const std::string& file);
 
 // Reads a file and parses it.
 YamlNode read_yaml(const std::string& file);
 
-// Without a schema: YAML 1.2 core types (true/false/null, decimal integers, floats); everything else is text.
+// Without a schema: YAML 1.2 core types (true/false/null, decimal integers, floats); everything
+// else is text.
 Json to_json(const YamlNode& node);
 
 }  // namespace smidgen

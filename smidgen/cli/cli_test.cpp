@@ -1,17 +1,17 @@
-// The command as a user meets it: the real program in a folder of its own, with a core library made for the test.
-#include <fcntl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
+// The command as a user meets it: the real program in a folder of its own, with a core library made
+// for the test.
 #include <chrono>
 #include <csignal>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
 #include <thread>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
 #include "smidgen/base/json.h"
 #include "smidgen/base/str.h"
@@ -49,8 +49,8 @@ class Cli : public testing::Test {
   }
   static void TearDownTestSuite() { fs::remove_all(root_); }
 
-  static pid_t start(const std::vector<std::string>& words, const Variables& variables, const char* folder,
-                     const fs::path& out, const fs::path& err) {
+  static pid_t start(const std::vector<std::string>& words, const Variables& variables,
+                     const char* folder, const fs::path& out, const fs::path& err) {
     const pid_t id = ::fork();
     if (id != 0) return id;
     for (const auto& [name, value] : variables) ::setenv(name.c_str(), value.c_str(), 1);
@@ -81,7 +81,8 @@ class Cli : public testing::Test {
   static int interrupted(const std::vector<int>& signals) {
     const fs::path out = root_ / "waiting";
     fs::remove(out);
-    const pid_t id = start({"eval", "--model", "m", "--act", "wait"}, {}, "bin", out, root_ / "err");
+    const pid_t id =
+        start({"eval", "--model", "m", "--act", "wait"}, {}, "bin", out, root_ / "err");
     for (int i = 0; i < 2000 && contents(out) != "ready\n"; ++i) ::usleep(5000);
     for (const int number : signals) ::kill(id, number);
     return finish(id);
@@ -98,16 +99,19 @@ TEST_F(Cli, OverviewAndHelp) {
   EXPECT_EQ(run({}).code, 2);
   const Outcome help = run({"eval", "--help"});
   EXPECT_EQ(help.code, 0);
-  for (const char* text : {"--model TEXT", "required", "report, fail", "one of lora, full",
-                           "Options of --method lora", "--rank N", "default 8", "at least 1", "--threads N"}) {
+  for (const char* text :
+       {"--model TEXT", "required", "report, fail", "one of lora, full", "Options of --method lora",
+        "--rank N", "default 8", "at least 1", "--threads N"}) {
     EXPECT_NE(help.out.find(text), std::string::npos) << text << "\n" << help.out;
   }
   const Outcome full = run({"eval", "--help", "--method", "full"});
   EXPECT_EQ(full.out.find("--rank"), std::string::npos) << full.out;
   EXPECT_EQ(run({"help", "eval"}).out, help.out);
-  EXPECT_EQ(run({"help", "evla"}).err, "error: there is no verb 'evla'\nhint: did you mean 'eval'?\n");
+  EXPECT_EQ(run({"help", "evla"}).err,
+            "error: there is no verb 'evla'\nhint: did you mean 'eval'?\n");
   EXPECT_EQ(run({"--version"}).out.substr(0, 8), "smidgen ");
-  for (const char* verb : {"tokenize", "inspect", "doctor", "list", "schema", "completion", "help", "version"}) {
+  for (const char* verb :
+       {"tokenize", "inspect", "doctor", "list", "schema", "completion", "help", "version"}) {
     EXPECT_EQ(run({verb, "--help"}).code, 0) << verb;
   }
 }
@@ -124,7 +128,8 @@ TEST_F(Cli, ErrorsAndExitCodes) {
   EXPECT_EQ(fail.code, 1);
   EXPECT_EQ(fail.err, "error: nothing to score (data.jsonl)\nhint: add lines\n");
   const Outcome json = run({"eval", "--model", "m", "--act", "fail", "--json"});
-  EXPECT_EQ(Json::parse(json.err), Json::parse(R"({"error": {"kind": "data", "message": "nothing to score",
+  EXPECT_EQ(Json::parse(json.err),
+            Json::parse(R"({"error": {"kind": "data", "message": "nothing to score",
                                                    "where": "data.jsonl", "hint": "add lines"}})"));
   EXPECT_EQ(run({"eval", "--model", "m", "--act", "throw"}).code, 1);
   EXPECT_EQ(run({"-x"}).code, 2);
@@ -136,7 +141,8 @@ TEST_F(Cli, ErrorsAndExitCodes) {
 }
 
 TEST_F(Cli, TheCoreGetsValuesThreadsAndEnvironment) {
-  const Outcome done = run({"eval", "--model", "m", "--rank", "4", "--threads", "3"}, {{"OMP_NUM_THREADS", "64"}});
+  const Outcome done =
+      run({"eval", "--model", "m", "--rank", "4", "--threads", "3"}, {{"OMP_NUM_THREADS", "64"}});
   ASSERT_EQ(done.code, 0) << done.err;
   const Json said = Json::parse(done.out);
   EXPECT_EQ(said["values"]["method"], Json({{"name", "lora"}, {"rank", 4}}));
@@ -148,12 +154,14 @@ TEST_F(Cli, TheCoreGetsValuesThreadsAndEnvironment) {
                                        {"MKL_DYNAMIC", "FALSE"},
                                        {"OMP_WAIT_POLICY", "PASSIVE"}}));
   EXPECT_NE(said["yaml"].get<std::string>().find("threads: 3"), std::string::npos);
-  EXPECT_EQ(Json::parse(run({"eval", "--model", "m"}, {{"SMIDGEN_THREADS", "2"}}).out)["threads"], 2);
+  EXPECT_EQ(Json::parse(run({"eval", "--model", "m"}, {{"SMIDGEN_THREADS", "2"}}).out)["threads"],
+            2);
   std::ofstream(root_ / "again.yaml") << said["yaml"].get<std::string>();
   const Json again = Json::parse(run({"eval", (root_ / "again.yaml").string()}).out);
   EXPECT_EQ(again["values"], said["values"]);
-  EXPECT_NE(run({"eval", "--model", "m"}, {{"SMIDGEN_THREDS", "2"}}).err.find("is it SMIDGEN_THREADS?"),
-            std::string::npos);
+  EXPECT_NE(
+      run({"eval", "--model", "m"}, {{"SMIDGEN_THREDS", "2"}}).err.find("is it SMIDGEN_THREADS?"),
+      std::string::npos);
 }
 
 TEST_F(Cli, ProgressOffATerminal) {
@@ -197,10 +205,13 @@ TEST_F(Cli, Doctor) {
 }
 
 TEST_F(Cli, ListAndSchema) {
-  EXPECT_EQ(Json::parse(run({"list", "methods", "--json"}).out),
-            Json::parse(R"([{"name": "lora", "summary": "low-rank update"}, {"name": "full", "summary": "all weights"}])"));
+  EXPECT_EQ(
+      Json::parse(run({"list", "methods", "--json"}).out),
+      Json::parse(
+          R"([{"name": "lora", "summary": "low-rank update"}, {"name": "full", "summary": "all weights"}])"));
   EXPECT_EQ(run({"list", "method"}).out, run({"list", "methods"}).out);
-  EXPECT_EQ(run({"list", "methds"}).err, "error: there is no list of 'methds'\nhint: did you mean 'methods'?\n");
+  EXPECT_EQ(run({"list", "methds"}).err,
+            "error: there is no list of 'methds'\nhint: did you mean 'methods'?\n");
   const Json schema = Json::parse(run({"schema", "eval"}).out);
   EXPECT_EQ(schema["properties"]["method"]["oneOf"][1]["properties"]["rank"]["minimum"], 1);
   EXPECT_TRUE(Json::parse(run({"schema"}).out)["verbs"].contains("inspect"));
@@ -211,9 +222,8 @@ TEST_F(Cli, Completion) {
   ASSERT_EQ(bash.code, 0);
   std::ofstream(root_ / "complete.bash") << bash.out;
   const auto complete = [](const std::string& words, int at) {
-    const std::string script =
-        str("source ", (root_ / "complete.bash").string(), "; COMP_WORDS=(", words, "); COMP_CWORD=", at,
-            "; _smidgen; echo ${COMPREPLY[*]}");
+    const std::string script = str("source ", (root_ / "complete.bash").string(), "; COMP_WORDS=(",
+                                   words, "); COMP_CWORD=", at, "; _smidgen; echo ${COMPREPLY[*]}");
     FILE* pipe = ::popen(("bash --norc -c '" + script + "'").c_str(), "r");
     std::string said;
     for (int c = 0; (c = std::fgetc(pipe)) != EOF;) said += static_cast<char>(c);
@@ -240,9 +250,12 @@ TEST_F(Cli, InspectFiles) {
   const std::string header = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
   std::string file(8, '\0');
   file[0] = static_cast<char>(header.size());
-  std::ofstream(root_ / "a.safetensors", std::ios::binary) << file << header << std::string(8, '\0');
-  const Json tensors = Json::parse(run({"inspect", (root_ / "a.safetensors").string(), "--json"}).out);
-  EXPECT_EQ(tensors["tensors"], Json::parse(R"([{"name": "a", "format": "f32", "shape": [2], "bytes": 8}])"));
+  std::ofstream(root_ / "a.safetensors", std::ios::binary)
+      << file << header << std::string(8, '\0');
+  const Json tensors =
+      Json::parse(run({"inspect", (root_ / "a.safetensors").string(), "--json"}).out);
+  EXPECT_EQ(tensors["tensors"],
+            Json::parse(R"([{"name": "a", "format": "f32", "shape": [2], "bytes": 8}])"));
   EXPECT_EQ(tensors["elements"], 2);
   std::ofstream(root_ / "cut.safetensors", std::ios::binary) << "12345";
   EXPECT_EQ(run({"inspect", (root_ / "cut.safetensors").string()}).code, 1);
@@ -267,7 +280,8 @@ TEST_F(Cli, HelpIsQuick) {
   for (int i = 0; i < 10; ++i) {
     const auto begin = std::chrono::steady_clock::now();
     run({"eval", "--help"});
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    best = std::min(
+        best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
 #if !defined(__SANITIZE_ADDRESS__) && !(defined(__has_feature) && __has_feature(address_sanitizer))
   EXPECT_LT(best, 0.05);

@@ -1,4 +1,5 @@
-// What a verb that needs no torch is. A verb is one file: a VerbEntry with its config's field list and what it does.
+// What a verb that needs no torch is. A verb is one file: a VerbEntry with its config's field list
+// and what it does.
 #pragma once
 
 #include <string>
@@ -13,8 +14,8 @@ namespace smidgen {
 struct Verb {
   std::string name, summary;
   Json fields = Json::array();
-  std::string positional = {};      // the field that a bare word sets
-  Json examples = Json::array();    // [command, remark]
+  std::string positional = {};    // the field that a bare word sets
+  Json examples = Json::array();  // [command, remark]
   void (*run)(const Invocation&) = nullptr;
 };
 

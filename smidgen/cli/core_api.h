@@ -1,5 +1,6 @@
-// What the command and libsmidgen_core.so know of each other. The command opens the library and calls the one
-// function it exports; errors cross as exceptions (both sides are built by the same compiler).
+// What the command and libsmidgen_core.so know of each other. The command opens the library and
+// calls the one function it exports; errors cross as exceptions (both sides are built by the same
+// compiler).
 #pragma once
 
 #include "smidgen/base/json.h"
@@ -26,8 +27,10 @@ struct Invocation {
 struct CoreApi {
   static constexpr int kVersion = 1;
   int version = kVersion;
-  // {"verbs": {"tune": {"summary", "fields": describe<TuneConfig>(), "examples": [[command, remark], ...]}, ...},
-  //  "registries": {"method": {"lora": {"summary", "fields": describe<LoraConfig>(), ...more for list}}, "format": ...}}
+  // {"verbs": {"tune": {"summary", "fields": describe<TuneConfig>(), "examples": [[command,
+  // remark], ...]}, ...},
+  //  "registries": {"method": {"lora": {"summary", "fields": describe<LoraConfig>(), ...more for
+  //  list}}, "format": ...}}
   Json (*schema)() = nullptr;
   // Runs a verb to its end. Throws Error; interrupted ones carry ErrorKind::interrupted.
   void (*run)(const Invocation&) = nullptr;

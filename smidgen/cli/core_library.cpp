@@ -1,8 +1,7 @@
 #include "smidgen/cli/core_library.h"
 
-#include <dlfcn.h>
-
 #include <cstdlib>
+#include <dlfcn.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/log.h"
@@ -39,22 +38,29 @@ void set_core_environment(int threads) {
 const CoreApi& load_core() {
   const fs::path file = find_core_library();
   if (file.empty()) {
-    throw Error(ErrorKind::unsupported, "this build has no core library, so it cannot compute",
-                (program_folder() / "libsmidgen_core.so").string(),
-                "build with -DSMIDGEN_CORE=ON, or `make build`; smidgen doctor tells what is missing");
+    throw Error(
+        ErrorKind::unsupported, "this build has no core library, so it cannot compute",
+        (program_folder() / "libsmidgen_core.so").string(),
+        "build with -DSMIDGEN_CORE=ON, or `make build`; smidgen doctor tells what is missing");
   }
   void* library = ::dlopen(file.c_str(), RTLD_NOW | RTLD_GLOBAL);
   if (!library) {
     const char* reason = ::dlerror();
-    throw Error(ErrorKind::unsupported, str("the core library does not load: ", reason ? reason : "unknown reason"),
-                file.string(), "is torch where it was when smidgen was built? smidgen doctor tells more");
+    throw Error(ErrorKind::unsupported,
+                str("the core library does not load: ", reason ? reason : "unknown reason"),
+                file.string(),
+                "is torch where it was when smidgen was built? smidgen doctor tells more");
   }
   const auto entry = reinterpret_cast<const CoreApi* (*)()>(::dlsym(library, "smidgen_core_api"));
-  const CoreApi* api = entry ? entry() : nullptr;
+  if (!entry) {
+    throw Error(ErrorKind::mismatch, "the core library exports no smidgen_core_api", file.string(),
+                "it is not smidgen's, or of another version: build or install both together");
+  }
+  const CoreApi* api = entry();
   if (!api || api->version != CoreApi::kVersion) {
     throw Error(ErrorKind::mismatch,
-                str("the core library speaks version ", api ? api->version : 0, " and the command version ",
-                    CoreApi::kVersion),
+                str("the core library speaks version ", api ? api->version : 0,
+                    " and the command version ", CoreApi::kVersion),
                 file.string(), "build or install both together");
   }
   return *api;

@@ -1,13 +1,13 @@
-// What the machine has, what is missing, and the remedy. The core library is tried in a child process, so that torch
-// never enters this one.
+// What the machine has, what is missing, and the remedy. The core library is tried in a child
+// process, so that torch never enters this one.
+#include <cstdlib>
 #include <dlfcn.h>
+#include <fstream>
 #include <link.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdlib>
-#include <fstream>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "smidgen/base/cpu.h"
 #include "smidgen/base/error.h"
@@ -20,7 +20,8 @@
 namespace smidgen {
 namespace {
 
-Json row(const char* name, const char* state, const std::string& found, const std::string& remedy = {}) {
+Json row(const char* name, const char* state, const std::string& found,
+         const std::string& remedy = {}) {
   Json entry = {{"name", name}, {"state", state}, {"found", found}};
   if (!remedy.empty()) entry["remedy"] = remedy;
   return entry;
@@ -37,22 +38,29 @@ void processor_rows(Json& rows) {
   const CpuInfo cpu = cpu_info();
   const bool fast = has(cpu, "avx2") || has(cpu, "asimd");
   rows.push_back(row("processor", "ok", cpu.model.empty() ? "unknown model" : cpu.model));
-  rows.push_back(row("instructions", fast ? "ok" : "warn", cpu.isa.empty() ? "none known" : join(cpu.isa, " "),
+  rows.push_back(row("instructions", fast ? "ok" : "warn",
+                     cpu.isa.empty() ? "none known" : join(cpu.isa, " "),
                      fast ? "" : "without AVX2 the slow portable kernels are used"));
   const int threads = default_threads(cpu.affinity, cpu.quota);
-  std::string cores = str(threads, " threads by default; ", cpu.online, " processors, ", cpu.affinity, " allowed");
+  std::string cores =
+      str(threads, " threads by default; ", cpu.online, " processors, ", cpu.affinity, " allowed");
   if (cpu.quota > 0) cores += str(", cgroup quota ", cpu.quota);
   const bool odd = cpu.quota > 0 && cpu.quota < 1;
-  rows.push_back(row("cores", odd ? "warn" : "ok", cores, odd ? "raise the container's processor quota" : ""));
+  rows.push_back(
+      row("cores", odd ? "warn" : "ok", cores, odd ? "raise the container's processor quota" : ""));
 }
 
 void memory_rows(Json& rows) {
-  constexpr int64_t kComfortable = 3000000000;  // bytes; the demo model with its tuning needs about two thirds
+  constexpr int64_t kComfortable =
+      3000000000;  // bytes; the demo model with its tuning needs about two thirds
   const int64_t limit = memory_limit(), free = available_memory();
   std::string found = str(bytes_text(free), " available of ", bytes_text(limit));
-  if (limit < total_memory()) found += str(" (cgroup limit; the machine has ", bytes_text(total_memory()), ")");
+  if (limit < total_memory())
+    found += str(" (cgroup limit; the machine has ", bytes_text(total_memory()), ")");
   rows.push_back(row("memory", free < kComfortable ? "warn" : "ok", found,
-                     free < kComfortable ? "close other programs, or use a smaller model or a smaller micro_tokens" : ""));
+                     free < kComfortable
+                         ? "close other programs, or use a smaller model or a smaller micro_tokens"
+                         : ""));
   const auto limited = [](__rlimit_resource kind) {
     rlimit value{};
     const bool known = ::getrlimit(kind, &value) == 0 && value.rlim_cur != RLIM_INFINITY;
@@ -60,10 +68,11 @@ void memory_rows(Json& rows) {
   };
   const auto files = limited(RLIMIT_NOFILE);
   const bool few = files && *files < 256;
-  rows.push_back(row("open files", few ? "warn" : "ok", files ? str("at most ", *files) : "no limit",
-                     few ? "ulimit -n 1024" : ""));
+  rows.push_back(row("open files", few ? "warn" : "ok",
+                     files ? str("at most ", *files) : "no limit", few ? "ulimit -n 1024" : ""));
   if (const auto space = limited(RLIMIT_AS)) {
-    rows.push_back(row("address space", "warn", str("at most ", bytes_text(static_cast<int64_t>(*space))),
+    rows.push_back(row("address space", "warn",
+                       str("at most ", bytes_text(static_cast<int64_t>(*space))),
                        "ulimit -v unlimited: models are mapped, not read"));
   }
 }
@@ -72,7 +81,8 @@ void disk_row(Json& rows) {
   constexpr uint64_t kEnough = 2000000000;  // bytes; a run with a few checkpoints of the demo model
   try {
     const uint64_t space = free_space(".");
-    rows.push_back(row("disk", space < kEnough ? "warn" : "ok", str(bytes_str(space), " free in this folder"),
+    rows.push_back(row("disk", space < kEnough ? "warn" : "ok",
+                       str(bytes_str(space), " free in this folder"),
                        space < kEnough ? "write runs elsewhere with --out" : ""));
   } catch (const Error& error) {
     rows.push_back(row("disk", "warn", error.what(), "run from a folder that can be read"));
@@ -95,7 +105,8 @@ std::optional<std::string> in_child(Action action) {
   if (id == 0) {
     ::close(ends[0]);
     const std::string text = action();
-    const bool sent = ::write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());
+    const bool sent =
+        ::write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());
     ::_exit(sent ? 0 : 1);
   }
   ::close(ends[1]);
@@ -139,17 +150,22 @@ void core_rows(Json& rows) {
     ::dl_iterate_phdr(find_torch, &torch);
     return "ok " + torch;
   });
-  const char* remedy = "torch must be where it was when smidgen was built: run make setup, then make build";
+  const char* remedy =
+      "torch must be where it was when smidgen was built: run make setup, then make build";
   if (!said || said->size() < 3 || !said->starts_with("ok ")) {
-    rows.push_back(row("core library", "missing", said ? said->substr(std::min<size_t>(3, said->size())) : "it crashes on loading", remedy));
+    rows.push_back(row(
+        "core library", "missing",
+        said ? said->substr(std::min<size_t>(3, said->size())) : "it crashes on loading", remedy));
     return;
   }
   rows.push_back(row("core library", "ok", core.string()));
   const fs::path torch = said->substr(3);
   const std::string version = torch_version(torch);
-  rows.push_back(row("torch", torch.empty() ? "missing" : "ok",
-                     torch.empty() ? "not loaded by the core" : str(version.empty() ? "unknown version" : version, " at ", torch.string()),
-                     torch.empty() ? remedy : ""));
+  rows.push_back(row(
+      "torch", torch.empty() ? "missing" : "ok",
+      torch.empty() ? "not loaded by the core"
+                    : str(version.empty() ? "unknown version" : version, " at ", torch.string()),
+      torch.empty() ? remedy : ""));
 }
 
 void python_row(Json& rows) {
@@ -163,7 +179,8 @@ void python_row(Json& rows) {
     rows.push_back(row("python", "ok", program.string()));
     return;
   }
-  rows.push_back(row("python", "warn", "no python3 on PATH", "needed to build and to test, not to run: apt-get install python3"));
+  rows.push_back(row("python", "warn", "no python3 on PATH",
+                     "needed to build and to test, not to run: apt-get install python3"));
 }
 
 void run_doctor(const Invocation& invocation) {
@@ -173,12 +190,14 @@ void run_doctor(const Invocation& invocation) {
   disk_row(rows);
   core_rows(rows);
   const bool schema = document()["verbs"].contains("tune");
-  rows.push_back(row("schema.json", schema ? "ok" : "missing", schema ? "verbs of the core are known" : "not found",
+  rows.push_back(row("schema.json", schema ? "ok" : "missing",
+                     schema ? "verbs of the core are known" : "not found",
                      schema ? "" : "make build writes it beside the program"));
   python_row(rows);
   bool well = true;
   for (const Json& entry : rows) well = well && entry["state"] != "missing";
-  if (invocation.output.json) return print_json({{"ok", well}, {"version", SMIDGEN_VERSION}, {"checks", rows}});
+  if (invocation.output.json)
+    return print_json({{"ok", well}, {"version", SMIDGEN_VERSION}, {"checks", rows}});
   std::string text;
   for (const Json& entry : rows) {
     std::string left = entry["state"].get<std::string>();
@@ -186,13 +205,16 @@ void run_doctor(const Invocation& invocation) {
     left += entry["name"].get<std::string>();
     left.resize(std::max<size_t>(left.size() + 1, 24), ' ');
     text += str(left, entry["found"].get<std::string>(), "\n");
-    if (entry.contains("remedy")) text += str(std::string(24, ' '), "-> ", entry["remedy"].get<std::string>(), "\n");
+    if (entry.contains("remedy"))
+      text += str(std::string(24, ' '), "-> ", entry["remedy"].get<std::string>(), "\n");
   }
   print_text(text);
 }
 
 const VerbEntry kDoctor([] {
-  return Verb{"doctor", "Tell what this machine has and what is missing", Json::array(), "", Json::array(), run_doctor};
+  return Verb{"doctor",      "Tell what this machine has and what is missing",
+              Json::array(), "",
+              Json::array(), run_doctor};
 });
 
 }  // namespace

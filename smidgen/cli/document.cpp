@@ -23,17 +23,18 @@ Json stored_schema() {
     if (!in) continue;
     Json json = Json::parse(in, nullptr, false);
     if (json.is_discarded() || !json.is_object() || !json.contains("verbs")) {
-      throw Error(ErrorKind::format, "not a schema document", file.string(),
-                  "the build writes it: build again, or run smidgen schema --live --out " + file.string());
+      throw Error(
+          ErrorKind::format, "not a schema document", file.string(),
+          "the build writes it: build again, or run smidgen schema --live --out " + file.string());
     }
     return json;
   }
   return {{"verbs", Json::object()}, {"registries", Json::object()}};
 }
 
-constexpr std::array<const char*, 16> kOrder = {"tune",     "generate", "chat", "eval",   "forward", "export",
-                                                "tokenize", "inspect",  "data", "doctor", "list",    "schema",
-                                                "completion", "help",   "version", ""};
+constexpr std::array<const char*, 16> kOrder = {
+    "tune", "generate", "chat", "eval",   "forward",    "export", "tokenize", "inspect",
+    "data", "doctor",   "list", "schema", "completion", "help",   "version",  ""};
 
 Json make_document() {
   const Json stored = stored_schema();
@@ -52,12 +53,16 @@ Json make_document() {
     if (!verbs.contains(name)) verbs[name] = entry;
   }
   Json registries = stored.contains("registries") ? stored["registries"] : Json::object();
-  return {{"version", SMIDGEN_VERSION}, {"verbs", std::move(verbs)}, {"registries", std::move(registries)}};
+  return {{"version", SMIDGEN_VERSION},
+          {"verbs", std::move(verbs)},
+          {"registries", std::move(registries)}};
 }
 
 }  // namespace
 
-VerbEntry::VerbEntry(Verb (*make)()) { makers().push_back(make); }
+VerbEntry::VerbEntry(Verb (*make)()) {
+  makers().push_back(make);
+}
 
 std::vector<Verb> own_verbs() {
   std::vector<Verb> verbs;
@@ -85,6 +90,8 @@ void print_json(const Json& value) {
   console().print(value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
-void print_text(const std::string& text) { console().print(text); }
+void print_text(const std::string& text) {
+  console().print(text);
+}
 
 }  // namespace smidgen

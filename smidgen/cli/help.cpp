@@ -24,8 +24,12 @@ void run_help(const Invocation& invocation) {
 }
 
 const VerbEntry kHelp([] {
-  return Verb{"help", "Show the verbs, or the options of one", describe<HelpConfig>(), "verb",
-              Json::array(), run_help};
+  return Verb{"help",
+              "Show the verbs, or the options of one",
+              describe<HelpConfig>(),
+              "verb",
+              Json::array(),
+              run_help};
 });
 
 void run_version(const Invocation& invocation) {
@@ -42,7 +46,8 @@ struct CompletionConfig {
 };
 template <class V>
 void fields(V& v, CompletionConfig& c) {
-  v.choice("shell", c.shell, {"bash", "zsh", "fish"}, {.help = "Shell to write for", .required = true});
+  v.choice("shell", c.shell, {"bash", "zsh", "fish"},
+           {.help = "Shell to write for", .required = true});
 }
 
 void run_completion(const Invocation& invocation) {
@@ -50,9 +55,13 @@ void run_completion(const Invocation& invocation) {
 }
 
 const VerbEntry kCompletion([] {
-  return Verb{"completion", "Write a completion script for a shell", describe<CompletionConfig>(), "shell",
-              Json::array({Json::array({"source <(smidgen completion bash)", "for this shell only"})}),
-              run_completion};
+  return Verb{
+      "completion",
+      "Write a completion script for a shell",
+      describe<CompletionConfig>(),
+      "shell",
+      Json::array({Json::array({"source <(smidgen completion bash)", "for this shell only"})}),
+      run_completion};
 });
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What a file or folder is and holds. Opens files only through the readers of io, so a broken one is reported in the
-// same words as when it is used.
+// What a file or folder is and holds. Opens files only through the readers of io, so a broken one
+// is reported in the same words as when it is used.
 #include <algorithm>
 #include <map>
 
@@ -34,7 +34,8 @@ void add_tensors(Json& out, const TensorStore& store) {
   for (const std::string& name : store.names()) {
     const TensorView view = store.view(name);
     const std::string format(info(view.format).name);
-    list.push_back({{"name", name}, {"format", format}, {"shape", view.shape}, {"bytes", view.bytes.size()}});
+    list.push_back(
+        {{"name", name}, {"format", format}, {"shape", view.shape}, {"bytes", view.bytes.size()}});
     ++formats[format];
     elements += view.elements();
     bytes += static_cast<int64_t>(view.bytes.size());
@@ -52,14 +53,21 @@ Json metadata_of(const GgufFile& file) {
   for (const std::string& key : file.keys()) {
     const GgufValue& value = *file.find(key);
     switch (value.type) {
-      case GgufType::string: all[key] = file.get_string(key); break;
-      case GgufType::boolean: all[key] = file.get_bool(key); break;
+      case GgufType::string:
+        all[key] = file.get_string(key);
+        break;
+      case GgufType::boolean:
+        all[key] = file.get_bool(key);
+        break;
       case GgufType::f32:
-      case GgufType::f64: all[key] = file.get_float(key); break;
+      case GgufType::f64:
+        all[key] = file.get_float(key);
+        break;
       case GgufType::array:
         all[key] = {{"array_of", std::string(to_string(value.element))}, {"count", value.count}};
         break;
-      default: all[key] = file.get_int(key);
+      default:
+        all[key] = file.get_int(key);
     }
   }
   return all;
@@ -69,7 +77,8 @@ Json inspect_model(const std::string& spec, bool digest) {
   const ModelFiles model = open_model(spec);
   const bool gguf = model.gguf != nullptr;
   Json out = {{"kind", gguf ? "gguf" : "model"}, {"path", model.path.string()}};
-  out["family"] = gguf ? model.gguf->get_string("general.architecture", "") : model.config.value("model_type", "");
+  out["family"] = gguf ? model.gguf->get_string("general.architecture", "")
+                       : model.config.value("model_type", "");
   if (digest) out["digest"] = model.digest();
   if (gguf) {
     out["version"] = model.gguf->version();
@@ -110,7 +119,8 @@ Json inspect_run(const fs::path& path) {
   for (const Checkpoint& checkpoint : CheckpointStore(path / "checkpoints").list()) {
     out["checkpoints"].push_back(checkpoint.step);
   }
-  if (path_exists(path / "adapter" / "adapter_config.json")) out["adapter"] = inspect_adapter(path / "adapter");
+  if (path_exists(path / "adapter" / "adapter_config.json"))
+    out["adapter"] = inspect_adapter(path / "adapter");
   return out;
 }
 
@@ -139,7 +149,8 @@ Json inspect_file(const fs::path& path) {
     const MappedFile file(path);
     const auto bytes = file.bytes();
     out["kind"] = "jsonl";
-    out["lines"] = std::count(bytes.begin(), bytes.end(), std::byte{'\n'}) + (bytes.back() != std::byte{'\n'});
+    out["lines"] =
+        std::count(bytes.begin(), bytes.end(), std::byte{'\n'}) + (bytes.back() != std::byte{'\n'});
   }
   return out;
 }
@@ -156,9 +167,11 @@ Json inspect_path(const fs::path& path, bool digest) {
   if (!folder) return inspect_file(path);
   if (path_exists(path / "adapter_config.json")) return inspect_adapter(path);
   if (path_exists(path / "DONE") && path_exists(path / "state.json")) {
-    return {{"kind", "checkpoint"}, {"path", path.string()}, {"state", read_json(path / "state.json")}};
+    return {
+        {"kind", "checkpoint"}, {"path", path.string()}, {"state", read_json(path / "state.json")}};
   }
-  if (path_exists(path / "metrics.jsonl") || path_exists(path / "recipe.yaml")) return inspect_run(path);
+  if (path_exists(path / "metrics.jsonl") || path_exists(path / "recipe.yaml"))
+    return inspect_run(path);
   return inspect_model(path.string(), digest);
 }
 
@@ -175,17 +188,19 @@ void print_table(const Json& found, const std::string& indent) {
     if (key == "tensors" || (value.is_object() && value.contains("kind"))) continue;
     if (value.is_object() && key != "formats") {
       text += str(indent, key, "\n");
-      for (const auto& [name, item] : value.items()) text += str(indent, "  ", name, ": ", value_line(item), "\n");
+      for (const auto& [name, item] : value.items())
+        text += str(indent, "  ", name, ": ", value_line(item), "\n");
       continue;
     }
     const bool bytes = key.ends_with("bytes");
-    text += str(indent, key, ": ", bytes ? bytes_text(value.get<int64_t>()) : value_line(value), "\n");
+    text +=
+        str(indent, key, ": ", bytes ? bytes_text(value.get<int64_t>()) : value_line(value), "\n");
   }
   if (found.contains("tensors")) {
     text += str(indent, "tensors\n");
     for (const Json& tensor : found["tensors"]) {
-      text += str(indent, "  ", tensor["name"].get<std::string>(), "  ", tensor["format"].get<std::string>(), " ",
-                  tensor["shape"].dump(), "\n");
+      text += str(indent, "  ", tensor["name"].get<std::string>(), "  ",
+                  tensor["format"].get<std::string>(), " ", tensor["shape"].dump(), "\n");
     }
   }
   print_text(text);
@@ -204,10 +219,15 @@ void run_inspect(const Invocation& invocation) {
 }
 
 const VerbEntry kInspect([] {
-  return Verb{"inspect", "Tell what a file or folder is and holds", describe<InspectConfig>(), "path",
-              Json::array({Json::array({"smidgen inspect model.gguf", "tensors, metadata, chat template"}),
-                           Json::array({"smidgen inspect RUN/adapter --json", "method, rank, base, tensors"})}),
-              run_inspect};
+  return Verb{
+      "inspect",
+      "Tell what a file or folder is and holds",
+      describe<InspectConfig>(),
+      "path",
+      Json::array(
+          {Json::array({"smidgen inspect model.gguf", "tensors, metadata, chat template"}),
+           Json::array({"smidgen inspect RUN/adapter --json", "method, rank, base, tensors"})}),
+      run_inspect};
 });
 
 }  // namespace

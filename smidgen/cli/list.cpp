@@ -11,7 +11,8 @@ struct ListConfig {
 };
 template <class V>
 void fields(V& v, ListConfig& c) {
-  v("what", c.what, {.help = "verbs, methods, families, formats, budgets or data; nothing lists all"});
+  v("what", c.what,
+    {.help = "verbs, methods, families, formats, budgets or data; nothing lists all"});
 }
 
 std::string plural(const std::string& word) {
@@ -22,7 +23,8 @@ std::string plural(const std::string& word) {
 // Everything that can be listed, by its plural.
 Json tables() {
   Json all = {{"verbs", document()["verbs"]}};
-  for (const auto& [word, registry] : document()["registries"].items()) all[plural(word)] = registry;
+  for (const auto& [word, registry] : document()["registries"].items())
+    all[plural(word)] = registry;
   return all;
 }
 
@@ -45,7 +47,8 @@ void run_list(const Invocation& invocation) {
   std::vector<std::string> names;
   for (const auto& [name, table] : all.items()) {
     names.push_back(name);
-    if (config.what.empty() || config.what == name || plural(config.what) == name) chosen[name] = rows_of(table);
+    if (config.what.empty() || config.what == name || plural(config.what) == name)
+      chosen[name] = rows_of(table);
   }
   if (chosen.empty()) {
     throw Error(ErrorKind::usage, str("there is no list of '", config.what, "'"), "",
@@ -65,8 +68,12 @@ void run_list(const Invocation& invocation) {
 }
 
 const VerbEntry kList([] {
-  return Verb{"list", "List methods, families, formats, budget policies, verbs", describe<ListConfig>(), "what",
-              Json::array({Json::array({"smidgen list methods", "with their summaries"})}), run_list};
+  return Verb{"list",
+              "List methods, families, formats, budget policies, verbs",
+              describe<ListConfig>(),
+              "what",
+              Json::array({Json::array({"smidgen list methods", "with their summaries"})}),
+              run_list};
 });
 
 }  // namespace

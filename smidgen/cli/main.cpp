@@ -34,8 +34,10 @@ HelpStyle help_style() {
   for (const auto& [name, summary] : core_verbs()) {
     if (name == verb) {
       (void)load_core();  // says what is missing
-      throw Error(ErrorKind::unsupported, str("schema.json is missing, so the options of ", verb, " are not known"),
-                  program_folder().string(), "build again, or run smidgen schema --live --out schema.json there");
+      throw Error(ErrorKind::unsupported,
+                  str("schema.json is missing, so the options of ", verb, " are not known"),
+                  program_folder().string(),
+                  "build again, or run smidgen schema --live --out schema.json there");
     }
   }
   std::vector<std::string> names;
@@ -58,7 +60,8 @@ void run_verb(Call call) {
   const ConsoleMode mode = detect_console(common["json"], common["quiet"]);
   console().set_mode(mode);
   invocation.output = {mode.json, mode.quiet, mode.terminal, mode.colour};
-  invocation.threads = common["threads"].is_null() ? default_threads() : common["threads"].get<int>();
+  invocation.threads =
+      common["threads"].is_null() ? default_threads() : common["threads"].get<int>();
   for (const std::string& note : invocation.recipe.notes) log_note(note);
   for (const Verb& verb : own_verbs()) {
     if (verb.name == call.verb) return verb.run(invocation);
@@ -83,7 +86,8 @@ int report(const Error& error, bool json) {
     text = object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
   } else {
     text = str(colour ? "\033[31merror: \033[0m" : "error: ", error.what(), "\n");
-    if (!error.hint().empty()) text += str(colour ? "\033[36mhint: \033[0m" : "hint: ", error.hint(), "\n");
+    if (!error.hint().empty())
+      text += str(colour ? "\033[36mhint: \033[0m" : "hint: ", error.hint(), "\n");
   }
   (void)std::fwrite(text.data(), 1, text.size(), stderr);
   return error.kind() == ErrorKind::interrupted ? interrupted_exit_code() : exit_code(error.kind());
@@ -107,12 +111,14 @@ int run(std::vector<std::string> words) {
   } catch (const Error& error) {
     return report(error, json);
   } catch (const std::bad_alloc&) {
-    return report(Error(ErrorKind::resource, "out of memory", "", "smidgen doctor shows the limits"), json);
+    return report(
+        Error(ErrorKind::resource, "out of memory", "", "smidgen doctor shows the limits"), json);
   } catch (const std::filesystem::filesystem_error& error) {
     return report(Error(ErrorKind::resource, error.code().message(), error.path1().string()), json);
   } catch (const std::exception& error) {
     return report(Error(ErrorKind::unsupported, str("unexpected: ", error.what()), "",
-                        "this should not happen; please report it with the command"), json);
+                        "this should not happen; please report it with the command"),
+                  json);
   }
 }
 

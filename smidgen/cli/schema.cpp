@@ -16,8 +16,10 @@ struct SchemaConfig {
 };
 template <class V>
 void fields(V& v, SchemaConfig& c) {
-  v("verb", c.verb, {.help = "Verb whose recipes to describe as JSON Schema; none prints all fields of all verbs"});
-  v("live", c.live, {.help = "Ask the core library instead of the stored schema.json; checks it too"});
+  v("verb", c.verb,
+    {.help = "Verb whose recipes to describe as JSON Schema; none prints all fields of all verbs"});
+  v("live", c.live,
+    {.help = "Ask the core library instead of the stored schema.json; checks it too"});
   v("out", c.out, {.help = "File to write instead of standard output"});
 }
 
@@ -38,7 +40,9 @@ void run_schema(const Invocation& invocation) {
 }
 
 const VerbEntry kSchema([] {
-  return Verb{"schema", "Print the fields of the verbs, or a JSON Schema for an editor", describe<SchemaConfig>(),
+  return Verb{"schema",
+              "Print the fields of the verbs, or a JSON Schema for an editor",
+              describe<SchemaConfig>(),
               "verb",
               Json::array({Json::array({"smidgen schema tune --out tune.schema.json",
                                         "lets an editor complete and check recipes"})}),

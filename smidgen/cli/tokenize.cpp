@@ -1,11 +1,10 @@
-#include "smidgen/text/tokenizer.h"
-
 #include <algorithm>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/fs.h"
 #include "smidgen/cli/command.h"
 #include "smidgen/io/model_files.h"
+#include "smidgen/text/tokenizer.h"
 
 namespace smidgen {
 namespace {
@@ -19,7 +18,8 @@ struct TokenizeConfig {
 };
 template <class V>
 void fields(V& v, TokenizeConfig& c) {
-  v("model", c.model, {.help = "Model folder or GGUF file whose tokenizer to use", .required = true});
+  v("model", c.model,
+    {.help = "Model folder or GGUF file whose tokenizer to use", .required = true});
   v("text", c.text, {.help = "Text to turn into ids"});
   v("file", c.file, {.help = "File with the text"});
   v("decode", c.decode, {.help = "Ids to turn into text", .min = 0, .max = INT32_MAX});
@@ -31,7 +31,8 @@ std::string shown(std::string_view bytes) {
   return Json(std::string(bytes)).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-void print_ids(const Tokenizer& tokenizer, const std::string& text, const Invocation& invocation, bool special) {
+void print_ids(const Tokenizer& tokenizer, const std::string& text, const Invocation& invocation,
+               bool special) {
   const Encoding encoding = tokenizer.encode_with_offsets(text, {.add_special = special});
   if (invocation.output.json) return print_json({{"ids", encoding.ids}});
   std::string table = "    id  bytes  token\n";
@@ -40,7 +41,8 @@ void print_ids(const Tokenizer& tokenizer, const std::string& text, const Invoca
     std::string number = str(id), span = str(encoding.ends[i] - encoding.begins[i]);
     number.insert(0, number.size() < 6 ? 6 - number.size() : 0, ' ');
     span.insert(0, span.size() < 6 ? 6 - span.size() : 0, ' ');
-    table += str(number, " ", span, "  ", shown(tokenizer.bytes(id)), tokenizer.is_special(id) ? "  special" : "", "\n");
+    table += str(number, " ", span, "  ", shown(tokenizer.bytes(id)),
+                 tokenizer.is_special(id) ? "  special" : "", "\n");
   }
   print_text(str(table, encoding.ids.size(), " tokens, ", text.size(), " bytes\n"));
 }
@@ -49,7 +51,8 @@ void run_tokenize(const Invocation& invocation) {
   const auto config = read_config<TokenizeConfig>(invocation.recipe.values);
   const int given = config.text.has_value() + !config.file.empty() + config.decode.has_value();
   if (given != 1) {
-    throw Error(ErrorKind::usage, str(given == 0 ? "nothing" : "more than one thing", " to tokenize"), "",
+    throw Error(ErrorKind::usage,
+                str(given == 0 ? "nothing" : "more than one thing", " to tokenize"), "",
                 "give one of --text, --file, --decode");
   }
   const auto tokenizer = load_tokenizer(open_model(config.model));
@@ -64,10 +67,15 @@ void run_tokenize(const Invocation& invocation) {
 }
 
 const VerbEntry kTokenize([] {
-  return Verb{"tokenize", "Turn text into token ids, or back", describe<TokenizeConfig>(), "",
-              Json::array({Json::array({"smidgen tokenize --model M --text 'Hello' --json", "{\"ids\":[...]}"}),
-                           Json::array({"smidgen tokenize --model M --decode 1,2,3", "back to text"})}),
-              run_tokenize};
+  return Verb{
+      "tokenize",
+      "Turn text into token ids, or back",
+      describe<TokenizeConfig>(),
+      "",
+      Json::array(
+          {Json::array({"smidgen tokenize --model M --text 'Hello' --json", "{\"ids\":[...]}"}),
+           Json::array({"smidgen tokenize --model M --decode 1,2,3", "back to text"})}),
+      run_tokenize};
 });
 
 }  // namespace

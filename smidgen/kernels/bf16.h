@@ -10,8 +10,12 @@ struct Bf16 {
   uint16_t bits = 0;
 };
 
-inline float to_float(Bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
-inline float to_float(float x) { return x; }
+inline float to_float(Bf16 x) {
+  return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
+}
+inline float to_float(float x) {
+  return x;
+}
 
 // Round to nearest, ties to even; every NaN becomes the quiet one, as in torch.
 inline Bf16 to_bf16(float x) {
@@ -20,7 +24,11 @@ inline Bf16 to_bf16(float x) {
   return {static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16)};
 }
 
-inline void store(float value, float* out) { *out = value; }
-inline void store(float value, Bf16* out) { *out = to_bf16(value); }
+inline void store(float value, float* out) {
+  *out = value;
+}
+inline void store(float value, Bf16* out) {
+  *out = to_bf16(value);
+}
 
 }  // namespace smidgen

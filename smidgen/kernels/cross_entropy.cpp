@@ -1,18 +1,20 @@
 #include "smidgen/kernels/cross_entropy.h"
 
+// clang-format off: Highway needs this order
 #include "smidgen/kernels/target.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "smidgen/kernels/cross_entropy.cpp"
 #include <hwy/foreach_target.h>
 
 #include "smidgen/kernels/simd-inl.h"
+// clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace smidgen {
 namespace HWY_NAMESPACE {
 
-// Blocks of this many logits are summed in fp32 and the blocks in double: one running fp32 sum over 50 000
-// exponentials would lose three digits.
+// Blocks of this many logits are summed in fp32 and the blocks in double: one running fp32 sum over
+// 50 000 exponentials would lose three digits.
 constexpr int64_t kBlock = 4096;
 
 template <class T>
@@ -122,7 +124,8 @@ void cross_entropy_rows_ref(int64_t n, int64_t v, const float* logits, const int
     const double top = *std::max_element(logits, logits + v);
     double total = 0;
     for (int64_t j = 0; j < v; ++j) total += std::exp(logits[j] - top);
-    losses[r] = scored ? static_cast<float>(weight * (std::log(total) + top - logits[targets[r]])) : 0;
+    losses[r] =
+        scored ? static_cast<float>(weight * (std::log(total) + top - logits[targets[r]])) : 0;
     for (int64_t j = 0; gradient && j < v; ++j) {
       const double softmax = std::exp(logits[j] - top) / total;
       gradient[r * v + j] =

@@ -1,11 +1,12 @@
-// Every vector kernel on every target this machine runs against its reference; the references against closed forms
-// where nn/ops_test does not already compare them with torch. Widths are chosen to leave partial vectors.
-#include <gtest/gtest.h>
-
+// Every vector kernel on every target this machine runs against its reference; the references
+// against closed forms where nn/ops_test does not already compare them with torch. Widths are
+// chosen to leave partial vectors.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/rng.h"
@@ -52,7 +53,7 @@ void expect_close(const Floats& found, const Floats& wanted, double bound, const
   EXPECT_LE(worst, bound) << what << " on " << kernel_target();
 }
 
-constexpr double kFp32 = 2e-6;   // of the largest magnitude
+constexpr double kFp32 = 2e-6;  // of the largest magnitude
 constexpr double kBf16 = 5e-3;  // half a unit in the last of 8 bits, and a little
 
 // Each test runs once per target.
@@ -65,13 +66,16 @@ class OnTarget : public testing::TestWithParam<std::string> {
 INSTANTIATE_TEST_SUITE_P(Targets, OnTarget, testing::ValuesIn(kernel_targets()),
                          [](const auto& tested) { return tested.param; });
 
-TEST_P(OnTarget, IsTheOneAskedFor) { EXPECT_EQ(kernel_target(), GetParam()); }
+TEST_P(OnTarget, IsTheOneAskedFor) {
+  EXPECT_EQ(kernel_target(), GetParam());
+}
 
 TEST_P(OnTarget, RmsNorm) {
   for (int64_t d : {3, 16, 37, 576}) {
     const int64_t n = 130;
     const Floats x = normal(n * d), w = normal(d), dy = normal(n * d);
-    Floats y(x.size()), y_ref(x.size()), dx(x.size()), dx_ref(x.size()), dw(w.size()), dw_ref(w.size());
+    Floats y(x.size()), y_ref(x.size()), dx(x.size()), dx_ref(x.size()), dw(w.size()),
+        dw_ref(w.size());
     rms_norm_forward(n, d, x.data(), w.data(), 1e-5f, y.data());
     rms_norm_forward_ref(n, d, x.data(), w.data(), 1e-5f, y_ref.data());
     expect_close(y, y_ref, kFp32, "y");
@@ -95,13 +99,15 @@ TEST_P(OnTarget, Swiglu) {
   for (int64_t d : {1, 16, 37}) {
     const int64_t n = 5, gate_stride = d + 3, up_stride = d + 1;
     const Floats gate = normal(n * gate_stride, 4), up = normal(n * up_stride), dy = normal(n * d);
-    Floats y(dy.size()), y_ref(dy.size()), dg(dy.size()), dg_ref(dy.size()), du(dy.size()), du_ref(dy.size());
+    Floats y(dy.size()), y_ref(dy.size()), dg(dy.size()), dg_ref(dy.size()), du(dy.size()),
+        du_ref(dy.size());
     swiglu_forward(n, d, gate.data(), gate_stride, up.data(), up_stride, y.data());
     swiglu_forward_ref(n, d, gate.data(), gate_stride, up.data(), up_stride, y_ref.data());
     expect_close(y, y_ref, kFp32, "y");
-    swiglu_backward(n, d, gate.data(), gate_stride, up.data(), up_stride, dy.data(), dg.data(), du.data());
-    swiglu_backward_ref(n, d, gate.data(), gate_stride, up.data(), up_stride, dy.data(), dg_ref.data(),
-                        du_ref.data());
+    swiglu_backward(n, d, gate.data(), gate_stride, up.data(), up_stride, dy.data(), dg.data(),
+                    du.data());
+    swiglu_backward_ref(n, d, gate.data(), gate_stride, up.data(), up_stride, dy.data(),
+                        dg_ref.data(), du_ref.data());
     expect_close(dg, dg_ref, kFp32, "dgate");
     expect_close(du, du_ref, kFp32, "dup");
 
@@ -109,8 +115,8 @@ TEST_P(OnTarget, Swiglu) {
     std::vector<Bf16> y_h(dy.size()), dg_h(dy.size()), du_h(dy.size());
     swiglu_forward(n, d, gate_h.data(), gate_stride, up_h.data(), up_stride, y_h.data());
     expect_close(widened(y_h), y_ref, 2 * kBf16, "y bf16");
-    swiglu_backward(n, d, gate_h.data(), gate_stride, up_h.data(), up_stride, dy_h.data(), dg_h.data(),
-                    du_h.data());
+    swiglu_backward(n, d, gate_h.data(), gate_stride, up_h.data(), up_stride, dy_h.data(),
+                    dg_h.data(), du_h.data());
     expect_close(widened(dg_h), dg_ref, 4 * kBf16, "dgate bf16");
     expect_close(widened(du_h), du_ref, 4 * kBf16, "dup bf16");
   }
@@ -128,7 +134,8 @@ TEST_P(OnTarget, RopeTurnsAndTurnsBack) {
     const Floats x = normal(n * stride);
     Floats y(x.size()), y_ref(x.size());
     const auto turn = [&](auto&& rotate, Turn way, const Floats& from, Floats& to) {
-      rotate(way, n, h, c, from.data(), stride, cos.data(), sin.data(), positions.data(), to.data(), stride);
+      rotate(way, n, h, c, from.data(), stride, cos.data(), sin.data(), positions.data(), to.data(),
+             stride);
     };
     const auto fast = [](auto... a) { rope_rotate(a...); };
     turn(fast, Turn::forward, x, y);
@@ -146,7 +153,8 @@ TEST_P(OnTarget, RopeTurnsAndTurnsBack) {
     expect_close(back, trimmed, kFp32, "there and back");
     Floats in_place = x;
     turn(fast, Turn::forward, in_place, in_place);
-    for (int64_t j = 0; j < h * c; ++j) EXPECT_EQ(in_place[static_cast<size_t>(j)], y[static_cast<size_t>(j)]);
+    for (int64_t j = 0; j < h * c; ++j)
+      EXPECT_EQ(in_place[static_cast<size_t>(j)], y[static_cast<size_t>(j)]);
   }
 }
 
@@ -155,7 +163,8 @@ TEST_P(OnTarget, CrossEntropy) {
     const std::vector<int64_t> targets{0, v - 1, -100, v / 2};
     const Floats logits = normal(4 * v, 5), weights{1, 0.5, 1, 3};
     Floats losses(4), losses_ref(4), grad(logits.size()), grad_ref(logits.size());
-    cross_entropy_rows(4, v, logits.data(), targets.data(), weights.data(), losses.data(), grad.data());
+    cross_entropy_rows(4, v, logits.data(), targets.data(), weights.data(), losses.data(),
+                       grad.data());
     cross_entropy_rows_ref(4, v, logits.data(), targets.data(), weights.data(), losses_ref.data(),
                            grad_ref.data());
     if (v > 1) {
@@ -165,14 +174,16 @@ TEST_P(OnTarget, CrossEntropy) {
       EXPECT_EQ(losses, Floats(4, 0.0f)) << "one word is always certain";
     }
     Floats in_place = logits;
-    cross_entropy_rows(4, v, in_place.data(), targets.data(), weights.data(), losses.data(), in_place.data());
+    cross_entropy_rows(4, v, in_place.data(), targets.data(), weights.data(), losses.data(),
+                       in_place.data());
     EXPECT_EQ(in_place, grad);
 
     const std::vector<Bf16> half = rounded(logits);
     std::vector<Bf16> grad_half(half.size());
-    cross_entropy_rows_ref(4, v, widened(half).data(), targets.data(), weights.data(), losses_ref.data(),
-                           grad_ref.data());
-    cross_entropy_rows(4, v, half.data(), targets.data(), weights.data(), losses.data(), grad_half.data());
+    cross_entropy_rows_ref(4, v, widened(half).data(), targets.data(), weights.data(),
+                           losses_ref.data(), grad_ref.data());
+    cross_entropy_rows(4, v, half.data(), targets.data(), weights.data(), losses.data(),
+                       grad_half.data());
     if (v > 1) expect_close(losses, losses_ref, kFp32, "loss of bf16");
     if (v > 1) expect_close(widened(grad_half), grad_ref, kBf16, "gradient in bf16");
   }
@@ -193,7 +204,8 @@ TEST_P(OnTarget, CrossEntropyShowsNanAndInfinity) {
       logits[at] = bad;
       const int64_t target = 5;
       float loss = 0;
-      cross_entropy_rows(1, 37, logits.data(), &target, nullptr, &loss, static_cast<float*>(nullptr));
+      cross_entropy_rows(1, 37, logits.data(), &target, nullptr, &loss,
+                         static_cast<float*>(nullptr));
       EXPECT_TRUE(std::isnan(loss)) << bad << " at " << at;
     }
   }
@@ -224,7 +236,8 @@ TEST_P(OnTarget, Sgd) {
         const SgdStep now{0.1, momentum, 0.01, nesterov, step == 0};
         const Floats grad = normal(n);
         sgd_step(now, n, value.data(), grad.data(), momentum == 0 ? nullptr : buffer.data());
-        sgd_step_ref(now, n, value_ref.data(), grad.data(), momentum == 0 ? nullptr : buffer_ref.data());
+        sgd_step_ref(now, n, value_ref.data(), grad.data(),
+                     momentum == 0 ? nullptr : buffer_ref.data());
       }
       EXPECT_EQ(value, value_ref);
       EXPECT_EQ(buffer, buffer_ref);
@@ -239,7 +252,8 @@ TEST_P(OnTarget, ScaleAndSumOfSquares) {
   EXPECT_EQ(sum_of_squares(200001, x.data()), 9.0 * 200001);
 }
 
-// One step by hand: with m = v = 0 the corrected moments are g and g^2, so the step is lr g / (|g| + eps).
+// One step by hand: with m = v = 0 the corrected moments are g and g^2, so the step is lr g / (|g|
+// + eps).
 TEST(Optimisers, FirstAdamwStepIsTheSign) {
   Floats value{1, 1}, m(2), v(2);
   const Floats grad{0.5f, -4.0f};

@@ -1,11 +1,13 @@
 #include "smidgen/kernels/optimiser_steps.h"
 
+// clang-format off: Highway needs this order
 #include "smidgen/kernels/target.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "smidgen/kernels/optimiser_steps.cpp"
 #include <hwy/foreach_target.h>
 
 #include "smidgen/kernels/simd-inl.h"
+// clang-format on
 
 #ifndef SMIDGEN_KERNELS_OPTIMISER_SCALARS_
 #define SMIDGEN_KERNELS_OPTIMISER_SCALARS_
@@ -43,7 +45,8 @@ HWY_BEFORE_NAMESPACE();
 namespace smidgen {
 namespace HWY_NAMESPACE {
 
-void AdamwRange(const AdamwScalars& s, int64_t n, float* value, const float* grad, float* m, float* v) {
+void AdamwRange(const AdamwScalars& s, int64_t n, float* value, const float* grad, float* m,
+                float* v) {
   const D d;
   const V keep = hn::Set(d, s.keep), mix1 = hn::Set(d, s.mix1), keep2 = hn::Set(d, s.keep2);
   const V mix2 = hn::Set(d, s.mix2), root2 = hn::Set(d, s.root2), eps = hn::Set(d, s.eps);
@@ -99,7 +102,8 @@ constexpr int64_t kGrain = 1 << 13;
 
 }  // namespace
 
-void adamw_step(const AdamwStep& step, int64_t n, float* value, const float* grad, float* m, float* v) {
+void adamw_step(const AdamwStep& step, int64_t n, float* value, const float* grad, float* m,
+                float* v) {
   SMIDGEN_ASSERT(step.count > 0);
   choose_kernel_target();
   const AdamwScalars scalars(step);

@@ -1,11 +1,13 @@
 #include "smidgen/kernels/rms_norm.h"
 
+// clang-format off: Highway needs this order
 #include "smidgen/kernels/target.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "smidgen/kernels/rms_norm.cpp"
 #include <hwy/foreach_target.h>
 
 #include "smidgen/kernels/simd-inl.h"
+// clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace smidgen {
@@ -21,12 +23,12 @@ HWY_INLINE float inverse_rms(int64_t d, const float* x, float eps) {
 }
 
 template <class Out>
-HWY_INLINE void norm_rows(int64_t n, int64_t d, const float* x, const float* weight, float eps, Out* y) {
+HWY_INLINE void norm_rows(int64_t n, int64_t d, const float* x, const float* weight, float eps,
+                          Out* y) {
   for (int64_t r = 0; r < n; ++r, x += d, y += d) {
     const V scale = hn::Set(D(), inverse_rms(d, x, eps));
-    for_vectors(d, [&](int64_t, auto get, auto put) HWY_ATTR {
-      put(hn::Mul(get(weight), hn::Mul(get(x), scale)), y);
-    });
+    for_vectors(d, [&](int64_t, auto get, auto put)
+                       HWY_ATTR { put(hn::Mul(get(weight), hn::Mul(get(x), scale)), y); });
   }
 }
 
@@ -88,10 +90,12 @@ HWY_EXPORT(NormBackBf16);
 // Elements that are worth a thread of their own.
 constexpr int64_t kGrain = 1 << 14;
 
-int64_t row_grain(int64_t d) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, d)); }
+int64_t row_grain(int64_t d) {
+  return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, d));
+}
 
-// Partial weight gradients of fixed blocks of rows are added in order, so that threads do not change the sum's
-// order.
+// Partial weight gradients of fixed blocks of rows are added in order, so that threads do not
+// change the sum's order.
 constexpr int64_t kBlockRows = 64;
 
 template <class Grad, class Kernel>
@@ -119,14 +123,16 @@ void backward(int64_t n, int64_t d, const float* x, const Grad* dy, float* dx, f
 
 }  // namespace
 
-void rms_norm_forward(int64_t n, int64_t d, const float* x, const float* weight, float eps, float* y) {
+void rms_norm_forward(int64_t n, int64_t d, const float* x, const float* weight, float eps,
+                      float* y) {
   choose_kernel_target();
   parallel_for(n, row_grain(d), [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(NormToFloat)(end - begin, d, x + begin * d, weight, eps, y + begin * d);
   });
 }
 
-void rms_norm_forward(int64_t n, int64_t d, const float* x, const float* weight, float eps, Bf16* y) {
+void rms_norm_forward(int64_t n, int64_t d, const float* x, const float* weight, float eps,
+                      Bf16* y) {
   choose_kernel_target();
   parallel_for(n, row_grain(d), [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(NormToBf16)(end - begin, d, x + begin * d, weight, eps, y + begin * d);
@@ -170,7 +176,8 @@ void rms_norm_backward_ref(int64_t n, int64_t d, const float* x, const float* we
     const double width = static_cast<double>(d);
     const double scale = 1 / std::sqrt(squares / width + eps);
     for (int64_t i = 0; i < d; ++i) {
-      dx[i] = static_cast<float>(scale * weight[i] * dy[i] - x[i] * scale * scale * scale / width * dot);
+      dx[i] = static_cast<float>(scale * weight[i] * dy[i] -
+                                 x[i] * scale * scale * scale / width * dot);
       if (dweight) dweight[i] += static_cast<float>(dy[i] * (x[i] * scale));
     }
   }

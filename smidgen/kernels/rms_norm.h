@@ -8,13 +8,15 @@
 namespace smidgen {
 
 // y = weight * x * r with r = 1 / sqrt(mean(x^2) + eps). x [n, d], weight [d] -> y [n, d].
-void rms_norm_forward(int64_t n, int64_t d, const float* x, const float* weight, float eps, float* y);
-void rms_norm_forward(int64_t n, int64_t d, const float* x, const float* weight, float eps, Bf16* y);
+void rms_norm_forward(int64_t n, int64_t d, const float* x, const float* weight, float eps,
+                      float* y);
+void rms_norm_forward(int64_t n, int64_t d, const float* x, const float* weight, float eps,
+                      Bf16* y);
 void rms_norm_forward_ref(int64_t n, int64_t d, const float* x, const float* weight, float eps,
                           float* y);
 
-// dx = r (weight dy) - x r^3 / d * sum(weight dy x); dweight += sum over rows of dy x r, where dweight [d] may be null.
-// r is computed again from x, so the forward pass saves nothing but x.
+// dx = r (weight dy) - x r^3 / d * sum(weight dy x); dweight += sum over rows of dy x r, where
+// dweight [d] may be null. r is computed again from x, so the forward pass saves nothing but x.
 void rms_norm_backward(int64_t n, int64_t d, const float* x, const float* weight, float eps,
                        const float* dy, float* dx, float* dweight);
 void rms_norm_backward(int64_t n, int64_t d, const float* x, const float* weight, float eps,

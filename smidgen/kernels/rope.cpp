@@ -1,11 +1,13 @@
 #include "smidgen/kernels/rope.h"
 
+// clang-format off: Highway needs this order
 #include "smidgen/kernels/target.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "smidgen/kernels/rope.cpp"
 #include <hwy/foreach_target.h>
 
 #include "smidgen/kernels/simd-inl.h"
+// clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace smidgen {
@@ -49,7 +51,9 @@ namespace {
 HWY_EXPORT(TurnFloat);
 HWY_EXPORT(TurnBf16);
 
-float sign_of(Turn turn) { return turn == Turn::forward ? 1.0f : -1.0f; }
+float sign_of(Turn turn) {
+  return turn == Turn::forward ? 1.0f : -1.0f;
+}
 
 int64_t row_grain(int64_t width) {
   return std::max<int64_t>(1, (int64_t{1} << 14) / std::max<int64_t>(1, width));

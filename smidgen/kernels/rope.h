@@ -1,4 +1,5 @@
-// Rotary position embedding. Letters: n rows, h heads, c head width; half-split pairs (j, j + c/2) as in HF.
+// Rotary position embedding. Letters: n rows, h heads, c head width; half-split pairs (j, j + c/2)
+// as in HF.
 #pragma once
 
 #include <cstdint>
@@ -7,11 +8,14 @@
 
 namespace smidgen {
 
-enum class Turn { forward, backward };  // backward turns by minus the angle: the inverse, and the gradient
+enum class Turn {
+  forward,
+  backward
+};  // backward turns by minus the angle: the inverse, and the gradient
 
-// y_j = x_j cos - x_{j+c/2} sin, y_{j+c/2} = x_{j+c/2} cos + x_j sin with the angles of the row's position.
-// x and y [n, h, c] have row strides in elements, heads lie side by side, and y may be x. cos, sin [positions, c/2];
-// positions [n].
+// y_j = x_j cos - x_{j+c/2} sin, y_{j+c/2} = x_{j+c/2} cos + x_j sin with the angles of the row's
+// position. x and y [n, h, c] have row strides in elements, heads lie side by side, and y may be x.
+// cos, sin [positions, c/2]; positions [n].
 void rope_rotate(Turn turn, int64_t n, int64_t h, int64_t c, const float* x, int64_t x_stride,
                  const float* cos, const float* sin, const int64_t* positions, float* y,
                  int64_t y_stride);

@@ -8,9 +8,10 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
+
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
-#include <limits>
 
 #include "smidgen/kernels/bf16.h"
 
@@ -22,7 +23,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
-HWY_MAYBE_UNUSED HWY_INLINE V load(D d, const float* p) { return hn::LoadU(d, p); }
+HWY_MAYBE_UNUSED HWY_INLINE V load(D d, const float* p) {
+  return hn::LoadU(d, p);
+}
 
 // Debian's Highway 1.0.3 has no conversion on every target, so bf16 goes through integers.
 HWY_MAYBE_UNUSED HWY_INLINE V load(D d, const Bf16* p) {
@@ -32,7 +35,9 @@ HWY_MAYBE_UNUSED HWY_INLINE V load(D d, const Bf16* p) {
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d32, half)));
 }
 
-HWY_MAYBE_UNUSED HWY_INLINE void store(D d, V v, float* p) { hn::StoreU(v, d, p); }
+HWY_MAYBE_UNUSED HWY_INLINE void store(D d, V v, float* p) {
+  hn::StoreU(v, d, p);
+}
 
 // Round to nearest even; NaN becomes the quiet NaN.
 HWY_MAYBE_UNUSED HWY_INLINE void store(D, V v, Bf16* p) {
@@ -61,8 +66,8 @@ HWY_INLINE void store_part(D d, V v, T* p, size_t n) {
   std::memcpy(static_cast<void*>(p), lanes, n * sizeof(T));
 }
 
-// Calls step(i, load, store) for each vector of [0, n); the last may be partial, and the two functions it is given
-// then touch only what exists. Lanes beyond the end read as zero.
+// Calls step(i, load, store) for each vector of [0, n); the last may be partial, and the two
+// functions it is given then touch only what exists. Lanes beyond the end read as zero.
 template <class Step>
 HWY_INLINE void for_vectors(int64_t n, Step&& step) {
   const D d;
@@ -81,7 +86,9 @@ HWY_INLINE void for_vectors(int64_t n, Step&& step) {
   }
 }
 
-HWY_MAYBE_UNUSED HWY_INLINE float sum(D d, V v) { return hn::GetLane(hn::SumOfLanes(d, v)); }
+HWY_MAYBE_UNUSED HWY_INLINE float sum(D d, V v) {
+  return hn::GetLane(hn::SumOfLanes(d, v));
+}
 
 // 1 / (1 + exp(-a)) for any a: Highway's Exp must not be given more than +104.
 HWY_MAYBE_UNUSED HWY_INLINE V sigmoid(D d, V a) {

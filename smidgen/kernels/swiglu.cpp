@@ -1,11 +1,13 @@
 #include "smidgen/kernels/swiglu.h"
 
+// clang-format off: Highway needs this order
 #include "smidgen/kernels/target.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "smidgen/kernels/swiglu.cpp"
 #include <hwy/foreach_target.h>
 
 #include "smidgen/kernels/simd-inl.h"
+// clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace smidgen {
@@ -20,7 +22,8 @@ HWY_INLINE void swiglu_row(int64_t d, const T* gate, const T* up, T* y) {
 }
 
 template <class T>
-HWY_INLINE void swiglu_row_backward(int64_t d, const T* gate, const T* up, const T* dy, T* dgate, T* dup) {
+HWY_INLINE void swiglu_row_backward(int64_t d, const T* gate, const T* up, const T* dy, T* dgate,
+                                    T* dup) {
   for_vectors(d, [&](int64_t, auto get, auto put) HWY_ATTR {
     const V a = get(gate), g = get(dy), s = sigmoid(D(), a), one = hn::Set(D(), 1.0f);
     put(hn::Mul(g, hn::Mul(a, s)), dup);
@@ -70,7 +73,9 @@ void for_rows(int64_t n, int64_t d, Row&& row) {
   });
 }
 
-double sigmoid_ref(double a) { return 1 / (1 + std::exp(-a)); }
+double sigmoid_ref(double a) {
+  return 1 / (1 + std::exp(-a));
+}
 
 }  // namespace
 

@@ -1,4 +1,5 @@
-// The gated activation of Llama's feed-forward block. Letters: n rows, d width; strides are in elements.
+// The gated activation of Llama's feed-forward block. Letters: n rows, d width; strides are in
+// elements.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +8,8 @@
 
 namespace smidgen {
 
-// y = silu(gate) up, silu(a) = a / (1 + exp(-a)). y [n, d] is packed; gate and up have their own row strides.
+// y = silu(gate) up, silu(a) = a / (1 + exp(-a)). y [n, d] is packed; gate and up have their own
+// row strides.
 void swiglu_forward(int64_t n, int64_t d, const float* gate, int64_t gate_stride, const float* up,
                     int64_t up_stride, float* y);
 void swiglu_forward(int64_t n, int64_t d, const Bf16* gate, int64_t gate_stride, const Bf16* up,
@@ -15,7 +17,8 @@ void swiglu_forward(int64_t n, int64_t d, const Bf16* gate, int64_t gate_stride,
 void swiglu_forward_ref(int64_t n, int64_t d, const float* gate, int64_t gate_stride,
                         const float* up, int64_t up_stride, float* y);
 
-// dgate = dy up s (1 + gate (1 - s)) with s = sigmoid(gate); dup = dy silu(gate). dy, dgate, dup [n, d] are packed.
+// dgate = dy up s (1 + gate (1 - s)) with s = sigmoid(gate); dup = dy silu(gate). dy, dgate, dup
+// [n, d] are packed.
 void swiglu_backward(int64_t n, int64_t d, const float* gate, int64_t gate_stride, const float* up,
                      int64_t up_stride, const float* dy, float* dgate, float* dup);
 void swiglu_backward(int64_t n, int64_t d, const Bf16* gate, int64_t gate_stride, const Bf16* up,

@@ -1,8 +1,10 @@
+// clang-format off: target.h tells Highway which targets to leave out
 #include "smidgen/kernels/target.h"
 
 #include <cstdlib>
 #include <hwy/highway.h>
 #include <hwy/targets.h>
+// clang-format on
 
 #include "smidgen/base/error.h"
 
@@ -23,7 +25,9 @@ std::string name_of(int64_t target) {
   }
 }
 
-int64_t lowest_bit(int64_t mask) { return mask & -mask; }
+int64_t lowest_bit(int64_t mask) {
+  return mask & -mask;
+}
 
 // Without the mock mask, so that a forced target does not hide the others.
 int64_t machine_targets() {

@@ -5,22 +5,23 @@
 #include <string_view>
 #include <vector>
 
-// The targets in use: what every machine has, AVX2, AVX-512 (and NEON, SVE where those exist). The x86 steps between
-// cost compile time and serve machines older than 2013. Read by Highway, so this comes before its headers.
+// The targets in use: what every machine has, AVX2, AVX-512 (and NEON, SVE where those exist). The
+// x86 steps between cost compile time and serve machines older than 2013. Read by Highway, so this
+// comes before its headers.
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
 
 namespace smidgen {
 
-// "scalar", "avx2", "avx512" or another architecture's name. The best the machine has, unless SMIDGEN_TARGET
-// names one; a word that is no target throws usage, a target the machine lacks throws unsupported, both at the first
-// kernel call.
+// "scalar", "avx2", "avx512" or another architecture's name. The best the machine has, unless
+// SMIDGEN_TARGET names one; a word that is no target throws usage, a target the machine lacks
+// throws unsupported, both at the first kernel call.
 std::string kernel_target();
 
 // Those that this build holds and this machine runs, best first.
 std::vector<std::string> kernel_targets();
 
-// Throws like SMIDGEN_TARGET; the empty word goes back to the best. Results of kernels differ between targets in
-// rounding only.
+// Throws like SMIDGEN_TARGET; the empty word goes back to the best. Results of kernels differ
+// between targets in rounding only.
 void force_kernel_target(std::string_view name);
 
 // Reads SMIDGEN_TARGET once. Every kernel calls it before it dispatches.

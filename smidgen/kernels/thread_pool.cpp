@@ -1,8 +1,9 @@
 // Gives base/threads the pool that libtorch already has.
 //
-// at::parallel_for cannot be called from here: its body is a template in a header and spawns threads only in
-// units compiled with -fopenmp, which would link a second OpenMP runtime. A tensor iterator runs its loop through
-// the same at::parallel_for inside libtorch, so one is made over `count` elements and each element is a task.
+// at::parallel_for cannot be called from here: its body is a template in a header and spawns
+// threads only in units compiled with -fopenmp, which would link a second OpenMP runtime. A tensor
+// iterator runs its loop through the same at::parallel_for inside libtorch, so one is made over
+// `count` elements and each element is a task.
 #include <ATen/Parallel.h>
 #include <ATen/TensorIterator.h>
 #include <ATen/ops/empty.h>

@@ -1,11 +1,11 @@
 #include "smidgen/nn/attention.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
+
+#include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/nn/ops.h"
@@ -17,7 +17,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-// Consecutive sequences with the same shape and mask: one batch. `queries` and `keys` are per sequence.
+// Consecutive sequences with the same shape and mask: one batch. `queries` and `keys` are per
+// sequence.
 struct Run {
   int64_t query0, key0, count, queries, keys, prefix;
 };
@@ -71,7 +72,8 @@ std::vector<Run> runs_of(const at::Tensor& q, const at::Tensor& k, const at::Ten
                          const AttentionOptions& options) {
   if (q.dim() != 3 || k.dim() != 3 || v.sizes() != k.sizes() || q.size(2) != k.size(2) ||
       k.size(1) < 1 || q.size(1) % k.size(1) != 0) {
-    refuse(str("q ", shape_str(q.sizes()), ", k ", shape_str(k.sizes()), ", v ", shape_str(v.sizes())));
+    refuse(str("q ", shape_str(q.sizes()), ", k ", shape_str(k.sizes()), ", v ",
+               shape_str(v.sizes())));
   }
   check_starts("query", query_starts, q.size(0));
   check_starts("key", key_starts, k.size(0));
@@ -87,7 +89,10 @@ std::vector<Run> runs_of(const at::Tensor& q, const at::Tensor& k, const at::Ten
   }
   std::vector<Run> runs;
   for (size_t s = 0; s < sequences; ++s) {
-    const Run one{query_starts[s], key_starts[s], 1, query_starts[s + 1] - query_starts[s],
+    const Run one{query_starts[s],
+                  key_starts[s],
+                  1,
+                  query_starts[s + 1] - query_starts[s],
                   key_starts[s + 1] - key_starts[s],
                   options.mask == MaskKind::prefix ? options.prefix[s] : 0};
     if (one.queries > one.keys && options.mask != MaskKind::full) {
@@ -113,7 +118,9 @@ at::Tensor queries_of(const at::Tensor& x, const Run& run) {
 }
 
 at::Tensor keys_of(const at::Tensor& x, const Run& run) {
-  return x.narrow(0, run.key0, run.count * run.keys).unflatten(0, {run.count, run.keys}).transpose(1, 2);
+  return x.narrow(0, run.key0, run.count * run.keys)
+      .unflatten(0, {run.count, run.keys})
+      .transpose(1, 2);
 }
 
 // What torch's flash kernel is told about the mask.
@@ -218,9 +225,9 @@ at::Tensor reference(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
     }
     const at::Tensor part = torch::matmul(torch::softmax(scores, -1), values);
     const at::Tensor flat = part.transpose(1, 2).flatten(0, 1);
-    out = torch::cat({out.narrow(0, 0, run.query0), flat,
-                      out.narrow(0, run.query0 + flat.size(0),
-                                 out.size(0) - run.query0 - flat.size(0))});
+    out = torch::cat(
+        {out.narrow(0, 0, run.query0), flat,
+         out.narrow(0, run.query0 + flat.size(0), out.size(0) - run.query0 - flat.size(0))});
   }
   return out.to(q.scalar_type());
 }
@@ -240,8 +247,8 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   if (kernels_mode() == KernelsMode::ref || options.softcap != 0) {
     return reference(q, k, v, runs, options);
   }
-  const bool recording = at::GradMode::is_enabled() &&
-                         (q.requires_grad() || k.requires_grad() || v.requires_grad());
+  const bool recording =
+      at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
   return FlashAttention::apply(q, k.to(q.scalar_type()), v.to(q.scalar_type()), &runs, &options,
                                recording);
 }

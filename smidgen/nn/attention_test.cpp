@@ -28,14 +28,14 @@ std::vector<Case> cases() {
   cap.softcap = 1.5;
   const Starts three{0, 5, 9, 16}, equal{0, 6, 12, 18}, empty{0, 5, 5, 16};
   const Starts last{0, 1, 2, 3}, chunk{0, 2, 5, 8}, none{0, 0, 4, 7};
-  return {{"causal", three, three, causal},      {"equal", equal, equal, causal},
-          {"empty", empty, empty, causal},       {"full", three, three, full},
-          {"window", three, three, window},      {"prefix", three, three, prefix},
-          {"scaled", three, three, scaled},      {"softcap", three, three, cap},
-          {"decode", last, three, causal},       {"decode window", last, three, window},
+  return {{"causal", three, three, causal},       {"equal", equal, equal, causal},
+          {"empty", empty, empty, causal},        {"full", three, three, full},
+          {"window", three, three, window},       {"prefix", three, three, prefix},
+          {"scaled", three, three, scaled},       {"softcap", three, three, cap},
+          {"decode", last, three, causal},        {"decode window", last, three, window},
           {"decode prefix", last, three, prefix}, {"chunk", chunk, three, causal},
           {"chunk window", chunk, three, window}, {"chunk prefix", chunk, three, prefix},
-          {"cross", equal, three, full},         {"no queries", none, three, causal}};
+          {"cross", equal, three, full},          {"no queries", none, three, causal}};
 }
 
 TEST(Attention, FastEqualsReference) {
@@ -57,13 +57,14 @@ TEST(Attention, ReferenceGradientsAreFiniteDifferences) {
     expect_finite_differences({normal({c.queries.back(), 2, 3}), normal({c.keys.back(), 1, 3}),
                                normal({c.keys.back(), 1, 3})},
                               [&](const Tensors& in) {
-                                return attention_ref(in[0], in[1], in[2], c.queries, c.keys, c.options);
+                                return attention_ref(in[0], in[1], in[2], c.queries, c.keys,
+                                                     c.options);
                               });
   }
 }
 
-// Which keys a query sees, written out by hand: value j is the unit vector e_j and all scores are equal, so the
-// output row is 1 / count at the visible keys.
+// Which keys a query sees, written out by hand: value j is the unit vector e_j and all scores are
+// equal, so the output row is 1 / count at the visible keys.
 TEST(Attention, MasksSeeWhatTheySay) {
   const Starts starts{0, 2, 6};
   AttentionOptions window, prefix;
@@ -98,8 +99,8 @@ TEST(Attention, CachedRowsEqualTheWholeSequence) {
   const at::Tensor whole = attention(q, k, v, all, all);
   for (int64_t row = 0; row < 12; ++row) {
     const Starts one{0, 1}, seen{0, row + 1};
-    const at::Tensor out = attention(q.narrow(0, row, 1), k.narrow(0, 0, row + 1),
-                                     v.narrow(0, 0, row + 1), one, seen);
+    const at::Tensor out =
+        attention(q.narrow(0, row, 1), k.narrow(0, 0, row + 1), v.narrow(0, 0, row + 1), one, seen);
     expect_close(out[0], whole[row], 1e-6, str("row ", row));
   }
 }
@@ -120,8 +121,8 @@ TEST(Attention, Bf16IsNearTheReference) {
   const at::Tensor q = normal({9, 4, 16}), k = normal({9, 2, 16}), v = normal({9, 2, 16});
   const Starts starts{0, 4, 9};
   const at::Tensor exact = attention_ref(q, k, v, starts, starts);
-  const at::Tensor rounded = attention(q.to(at::kBFloat16), k.to(at::kBFloat16), v.to(at::kBFloat16),
-                                       starts, starts);
+  const at::Tensor rounded =
+      attention(q.to(at::kBFloat16), k.to(at::kBFloat16), v.to(at::kBFloat16), starts, starts);
   EXPECT_EQ(rounded.scalar_type(), at::kBFloat16);
   expect_close(rounded, exact, 2e-2, "bf16");
 }

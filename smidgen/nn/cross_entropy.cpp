@@ -1,10 +1,12 @@
-#include <torch/torch.h>
+#include "smidgen/kernels/cross_entropy.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
+#include <torch/torch.h>
+
 #include "smidgen/base/error.h"
-#include "smidgen/kernels/cross_entropy.h"
 #include "smidgen/nn/ops.h"
 #include "smidgen/nn/ops_internal.h"
 
@@ -22,11 +24,12 @@ int64_t block_rows(int64_t vocabulary) {
   return std::clamp<int64_t>(kBlockElements / vocabulary, 16, 4096);
 }
 
-void check(const char* op, int64_t n, int64_t v, const at::Tensor& targets, const at::Tensor& weights) {
+void check(const char* op, int64_t n, int64_t v, const at::Tensor& targets,
+           const at::Tensor& weights) {
   if (targets.dim() != 1 || targets.size(0) != n || targets.scalar_type() != at::kLong) {
-    throw Error(ErrorKind::mismatch, str("[", op, "] ", n, " rows and targets ",
-                                         c10::toString(targets.scalar_type()), " ",
-                                         shape_str(targets.sizes())));
+    throw Error(ErrorKind::mismatch,
+                str("[", op, "] ", n, " rows and targets ", c10::toString(targets.scalar_type()),
+                    " ", shape_str(targets.sizes())));
   }
   if (weights.defined() && (weights.dim() != 1 || weights.size(0) != n)) {
     throw Error(ErrorKind::mismatch,
@@ -49,8 +52,11 @@ at::Tensor total(const std::vector<float>& losses) {
   return at::scalar_tensor(sum, at::kFloat);
 }
 
-at::Tensor weights_or_null(const at::Tensor& weights) {
-  return weights.defined() ? weights.detach().to(at::kFloat).contiguous() : at::Tensor();
+// Functions take what may be missing as optional: torch inspects the device of every tensor it is
+// handed.
+std::optional<at::Tensor> given(const at::Tensor& weights) {
+  if (!weights.defined()) return std::nullopt;
+  return weights.detach().to(at::kFloat).contiguous();
 }
 
 const float* pointer(const at::Tensor& weights) {
@@ -59,16 +65,18 @@ const float* pointer(const at::Tensor& weights) {
 
 // `recording` is asked outside: inside forward() gradient mode is always off.
 struct CrossEntropy : Function<CrossEntropy> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& logits_in, const at::Tensor& targets,
-                            const at::Tensor& weights, bool recording) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& logits_in,
+                            const at::Tensor& targets, const std::optional<at::Tensor>& weights,
+                            bool recording) {
     const at::Tensor logits = logits_in.contiguous();
     const int64_t n = logits.size(0), v = logits.size(1);
-    at::Tensor gradient = recording && logits_in.requires_grad() ? at::empty_like(logits) : at::Tensor();
+    at::Tensor gradient =
+        recording && logits_in.requires_grad() ? at::empty_like(logits) : at::Tensor();
     std::vector<float> losses(static_cast<size_t>(n));
     with_element(logits, [&](auto* x) {
       using T = std::remove_pointer_t<decltype(x)>;
       cross_entropy_rows(n, v, static_cast<const T*>(x), targets.const_data_ptr<int64_t>(),
-                         pointer(weights), losses.data(),
+                         pointer(weights.value_or(at::Tensor())), losses.data(),
                          gradient.defined() ? data<T>(gradient) : nullptr);
     });
     if (gradient.defined()) ctx->save_for_backward({gradient});
@@ -100,7 +108,8 @@ struct Scored {
   at::Tensor loss, dhidden, dweight;
 };
 
-// Multiplies, scores and differentiates block by block, over rows that have a target and a weight only.
+// Multiplies, scores and differentiates block by block, over rows that have a target and a weight
+// only.
 Scored score(const at::Tensor& hidden, const Head& head, const at::Tensor& targets,
              const at::Tensor& weights, bool want_hidden, bool want_weight) {
   const int64_t n = hidden.size(0), v = head.vocabulary();
@@ -139,14 +148,16 @@ Scored score(const at::Tensor& hidden, const Head& head, const at::Tensor& targe
 }
 
 struct LinearCrossEntropy : Function<LinearCrossEntropy> {
-  // `dense` is undefined where `base` is given.
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& dense,
-                            const BaseWeight* base, const at::Tensor& targets,
-                            const at::Tensor& weights, at::ScalarType arithmetic, bool recording) {
+  // Either `dense` or `base`.
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden,
+                            const std::optional<at::Tensor>& dense, const BaseWeight* base,
+                            const at::Tensor& targets, const std::optional<at::Tensor>& weights,
+                            at::ScalarType arithmetic, bool recording) {
     const bool want_hidden = recording && hidden.requires_grad();
-    const bool want_weight = recording && dense.defined() && dense.requires_grad();
-    const Head head{base, dense.defined() ? dense.detach().to(arithmetic) : at::Tensor()};
-    const Scored scored = score(hidden.detach(), head, targets, weights, want_hidden, want_weight);
+    const bool want_weight = recording && dense && dense->requires_grad();
+    const Head head{base, dense ? dense->detach().to(arithmetic) : at::Tensor()};
+    const Scored scored = score(hidden.detach(), head, targets, weights.value_or(at::Tensor()),
+                                want_hidden, want_weight);
     ctx->saved_data["dhidden"] = scored.dhidden;
     ctx->saved_data["dweight"] = scored.dweight;
     return scored.loss;
@@ -178,17 +189,19 @@ at::Tensor cross_entropy_ref(const at::Tensor& logits, const at::Tensor& targets
   const at::Tensor wide = logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
   const at::Tensor picked =
       torch::log_softmax(wide, -1).gather(1, targets.clamp_min(0).unsqueeze(1)).squeeze(1);
-  const at::Tensor losses = torch::where(targets == kIgnoreTarget, torch::zeros_like(picked), -picked);
+  const at::Tensor losses =
+      torch::where(targets == kIgnoreTarget, torch::zeros_like(picked), -picked);
   return weights.defined() ? (losses * weights).sum() : losses.sum();
 }
 
-at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets, const at::Tensor& weights) {
+at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets,
+                         const at::Tensor& weights) {
   if (logits.dim() != 2) {
     throw Error(ErrorKind::mismatch, str("[cross_entropy] logits ", shape_str(logits.sizes())));
   }
   check("cross_entropy", logits.size(0), logits.size(1), targets, weights);
   if (kernels_mode() == KernelsMode::ref) return cross_entropy_ref(logits, targets, weights);
-  return CrossEntropy::apply(logits, targets.contiguous(), weights_or_null(weights),
+  return CrossEntropy::apply(logits, targets.contiguous(), given(weights),
                              at::GradMode::is_enabled());
 }
 
@@ -229,8 +242,8 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head
   if (kernels_mode() == KernelsMode::ref) {
     return linear_cross_entropy_ref(hidden, head, targets, weights);
   }
-  return LinearCrossEntropy::apply(hidden, at::Tensor(), &head, targets.contiguous(),
-                                   weights_or_null(weights), head.dtype(), at::GradMode::is_enabled());
+  return LinearCrossEntropy::apply(hidden, std::optional<at::Tensor>(), &head, targets.contiguous(),
+                                   given(weights), head.dtype(), at::GradMode::is_enabled());
 }
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head,
@@ -244,8 +257,8 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head
   if (kernels_mode() == KernelsMode::ref) {
     return linear_cross_entropy_ref(hidden, head, targets, weights, arithmetic);
   }
-  return LinearCrossEntropy::apply(hidden, head, nullptr, targets.contiguous(),
-                                   weights_or_null(weights), scalar_type(arithmetic),
+  return LinearCrossEntropy::apply(hidden, std::optional<at::Tensor>(head), nullptr,
+                                   targets.contiguous(), given(weights), scalar_type(arithmetic),
                                    at::GradMode::is_enabled());
 }
 

@@ -1,12 +1,12 @@
 // What the op tests share: random inputs, comparison, gradients by finite differences.
 #pragma once
 
-#include <gtest/gtest.h>
-#include <torch/torch.h>
-
 #include <functional>
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
 
 #include "smidgen/base/rng.h"
 #include "smidgen/nn/ops.h"
@@ -22,7 +22,8 @@ inline at::Tensor normal(at::IntArrayRef shape) {
   const Rng rng(1, "op tests", ++call);
   at::Tensor x = torch::empty(shape);
   float* out = x.data_ptr<float>();
-  for (int64_t i = 0; i < x.numel(); ++i) out[i] = static_cast<float>(rng.normal(static_cast<uint64_t>(i)));
+  for (int64_t i = 0; i < x.numel(); ++i)
+    out[i] = static_cast<float>(rng.normal(static_cast<uint64_t>(i)));
   return x;
 }
 
@@ -37,7 +38,8 @@ inline void expect_close(const at::Tensor& found, const at::Tensor& wanted, doub
   EXPECT_LE(worst, bound) << what;
 }
 
-// The op under both kernels: value and the gradient of a random linear function of it with respect to every input.
+// The op under both kernels: value and the gradient of a random linear function of it with respect
+// to every input.
 inline void expect_same_op(const Tensors& inputs, const Op& op, double bound = 1e-5) {
   const auto run = [&](KernelsMode mode, at::Tensor* direction) {
     const ScopedKernels scoped(mode);
@@ -51,10 +53,12 @@ inline void expect_same_op(const Tensors& inputs, const Op& op, double bound = 1
     return results;
   };
   at::Tensor direction;
-  const Tensors wanted = run(KernelsMode::ref, &direction), found = run(KernelsMode::fast, &direction);
+  const Tensors wanted = run(KernelsMode::ref, &direction),
+                found = run(KernelsMode::fast, &direction);
   for (size_t i = 0; i < wanted.size(); ++i) {
     EXPECT_GT(wanted[i].abs().max().item<double>(), 0) << "a zero proves nothing";
-    expect_close(found[i], wanted[i], bound, i == 0 ? "value" : "gradient " + std::to_string(i - 1));
+    expect_close(found[i], wanted[i], bound,
+                 i == 0 ? "value" : "gradient " + std::to_string(i - 1));
   }
 }
 
@@ -67,6 +71,9 @@ inline void expect_finite_differences(const Tensors& inputs, const Op& op, doubl
   const at::Tensor direction = normal(y.sizes()).to(at::kDouble);
   (y * direction).sum().backward();
   const at::NoGradGuard no_grad;
+  // Thousands of tiny products: waking a second thread for each costs more than they do.
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
   constexpr double kStep = 1e-5;
   for (at::Tensor& leaf : leaves) {
     at::Tensor numeric = torch::empty_like(leaf);
@@ -82,6 +89,7 @@ inline void expect_finite_differences(const Tensors& inputs, const Op& op, doubl
     }
     expect_close(leaf.grad(), numeric, bound, "finite differences");
   }
+  at::set_num_threads(threads);
 }
 
 }  // namespace smidgen

@@ -1,10 +1,10 @@
 #include "smidgen/nn/ops.h"
 
-#include <torch/torch.h>
-
 #include <atomic>
 #include <cstdlib>
 #include <string_view>
+
+#include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/kernels/rms_norm.h"
@@ -26,7 +26,9 @@ void require(bool fits, const char* op, const std::string& found) {
 }
 
 // Rows may be strided, columns not.
-at::Tensor packed_columns(const at::Tensor& x) { return x.stride(-1) == 1 ? x : x.contiguous(); }
+at::Tensor packed_columns(const at::Tensor& x) {
+  return x.stride(-1) == 1 ? x : x.contiguous();
+}
 
 }  // namespace
 
@@ -43,12 +45,17 @@ KernelsMode kernels_mode() {
   return from_environment;
 }
 
-ScopedKernels::ScopedKernels(KernelsMode mode) : before_(forced_mode.exchange(static_cast<int>(mode))) {}
-ScopedKernels::~ScopedKernels() { forced_mode = before_; }
+ScopedKernels::ScopedKernels(KernelsMode mode)
+    : before_(forced_mode.exchange(static_cast<int>(mode))) {}
+ScopedKernels::~ScopedKernels() {
+  forced_mode = before_;
+}
 
-// --- rms_norm ---------------------------------------------------------------------------------------------------
+// --- rms_norm
+// ---------------------------------------------------------------------------------------------------
 
-at::Tensor rms_norm_ref(const at::Tensor& x, const at::Tensor& weight, double eps, at::ScalarType out) {
+at::Tensor rms_norm_ref(const at::Tensor& x, const at::Tensor& weight, double eps,
+                        at::ScalarType out) {
   const at::Tensor wide = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
   const at::Tensor y = weight * (wide * torch::rsqrt(wide.square().mean(-1, true) + eps));
   return y.scalar_type() == at::kDouble ? y : y.to(out);
@@ -94,7 +101,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, a
   return RmsNorm::apply(x.to(at::kFloat), weight.to(at::kFloat), eps, out);
 }
 
-// --- swiglu -----------------------------------------------------------------------------------------------------
+// --- swiglu
+// -----------------------------------------------------------------------------------------------------
 
 at::Tensor swiglu_ref(const at::Tensor& gate, const at::Tensor& up) {
   if (gate.scalar_type() != at::kBFloat16) return torch::silu(gate) * up;
@@ -104,7 +112,8 @@ at::Tensor swiglu_ref(const at::Tensor& gate, const at::Tensor& up) {
 namespace {
 
 struct Swiglu : Function<Swiglu> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_in, const at::Tensor& up_in) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_in,
+                            const at::Tensor& up_in) {
     const at::Tensor gate = packed_columns(gate_in), up = packed_columns(up_in);
     ctx->save_for_backward({gate, up});
     at::Tensor y = at::empty(gate.sizes(), gate.options());
@@ -119,7 +128,8 @@ struct Swiglu : Function<Swiglu> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &gate = saved[0], &up = saved[1], dy = grads[0].contiguous();
-    at::Tensor dgate = at::empty(dy.sizes(), dy.options()), dup = at::empty(dy.sizes(), dy.options());
+    at::Tensor dgate = at::empty(dy.sizes(), dy.options()),
+               dup = at::empty(dy.sizes(), dy.options());
     with_element(dgate, [&](auto* dgate_data) {
       using T = std::remove_pointer_t<decltype(dgate_data)>;
       swiglu_backward(dy.size(0), dy.size(1), data<T>(gate), gate.stride(0), data<T>(up),
@@ -138,7 +148,8 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
   return Swiglu::apply(gate, up.to(gate.scalar_type()));
 }
 
-// --- rope -------------------------------------------------------------------------------------------------------
+// --- rope
+// -------------------------------------------------------------------------------------------------------
 
 at::Tensor rope_frequencies(int64_t head_dim, double theta) {
   const at::Tensor exponents =
@@ -160,7 +171,8 @@ at::Tensor turn_ref(const at::Tensor& x, const at::Tensor& cos, const at::Tensor
       .to(x.scalar_type());
 }
 
-at::Tensor turn(Turn direction, const at::Tensor& x_in, const RopeTable& table, const at::Tensor& positions) {
+at::Tensor turn(Turn direction, const at::Tensor& x_in, const RopeTable& table,
+                const at::Tensor& positions) {
   at::Tensor x = x_in;
   if (x.stride(2) != 1 || x.stride(1) != x.size(2)) x = x.contiguous();
   at::Tensor y = at::empty(x.sizes(), x.options());
@@ -186,7 +198,10 @@ struct Rope : Function<Rope> {
     const variable_list saved = ctx->get_saved_variables();
     const RopeTable table{saved[0], saved[1]};
     return {turn(Turn::backward, grads[0], table, saved[2]),
-            turn(Turn::backward, grads[1], table, saved[2]), {}, {}, {}};
+            turn(Turn::backward, grads[1], table, saved[2]),
+            {},
+            {},
+            {}};
   }
 };
 
@@ -220,9 +235,12 @@ std::pair<at::Tensor, at::Tensor> rope(const at::Tensor& q, const at::Tensor& k,
   return {turned[0], turned[1]};
 }
 
-// --- embedding --------------------------------------------------------------------------------------------------
+// --- embedding
+// --------------------------------------------------------------------------------------------------
 
-at::Tensor embedding(const BaseWeight& table, const at::Tensor& ids) { return table.rows(ids); }
+at::Tensor embedding(const BaseWeight& table, const at::Tensor& ids) {
+  return table.rows(ids);
+}
 
 at::Tensor embedding(const at::Tensor& table, const at::Tensor& ids) {
   require(table.dim() == 2 && ids.dim() == 1, "embedding",

@@ -1,19 +1,21 @@
-// The operations that families are made of. Each exists as `op_ref`, plain ATen and differentiable any number of
-// times, and as `op`, which takes the reference under SMIDGEN_KERNELS=ref and otherwise a Function over kernels/.
+// The operations that families are made of. Each exists as `op_ref`, plain ATen and differentiable
+// any number of times, and as `op`, which takes the reference under SMIDGEN_KERNELS=ref and
+// otherwise a Function over kernels/.
 //
 // Letters: n rows of a stream, d width, h heads, v vocabulary.
-// Types: the residual stream is fp32; what a product makes is in the arithmetic's dtype (kernels/arithmetic.h).
-// One rule for all: an op takes fp32 or bf16, computes in fp32, and returns the dtype of its first argument;
-// rms_norm alone is told the dtype to return, because it leads from the stream into a product. `stream + y`
-// promotes back to fp32. Under Arithmetic::fp32 everything is fp32.
-// Gradients have the dtype of what they belong to. Shapes that do not fit throw mismatch.
+// Types: the residual stream is fp32; what a product makes is in the arithmetic's dtype
+// (kernels/arithmetic.h). One rule for all: an op takes fp32 or bf16, computes in fp32, and returns
+// the dtype of its first argument; rms_norm alone is told the dtype to return, because it leads
+// from the stream into a product. `stream + y` promotes back to fp32. Under Arithmetic::fp32
+// everything is fp32. Gradients have the dtype of what they belong to. Shapes that do not fit throw
+// mismatch.
 #pragma once
-
-#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <memory>
 #include <utility>
+
+#include <ATen/core/Tensor.h>
 
 #include "smidgen/kernels/formats/base_weight.h"
 
@@ -21,7 +23,8 @@ namespace smidgen {
 
 enum class KernelsMode { ref, fast };
 
-// SMIDGEN_KERNELS, read once (default fast; another word throws usage), unless a ScopedKernels is alive.
+// SMIDGEN_KERNELS, read once (default fast; another word throws usage), unless a ScopedKernels is
+// alive.
 KernelsMode kernels_mode();
 
 // Forces the mode on all threads while it lives. For tests; not to be nested across threads.
@@ -36,16 +39,16 @@ class ScopedKernels {
   int before_;
 };
 
-// y = weight * x / sqrt(mean(x^2) + eps), per row. x [n, d], weight [d] fp32 -> y [n, d] of dtype `out`.
-// Zhang and Sennrich 2019 (arXiv 1910.07467). Llama rounds x/rms to its type before the weight; here the product is
-// rounded once.
+// y = weight * x / sqrt(mean(x^2) + eps), per row. x [n, d], weight [d] fp32 -> y [n, d] of dtype
+// `out`. Zhang and Sennrich 2019 (arXiv 1910.07467). Llama rounds x/rms to its type before the
+// weight; here the product is rounded once.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
                     at::ScalarType out = at::kFloat);
 at::Tensor rms_norm_ref(const at::Tensor& x, const at::Tensor& weight, double eps,
                         at::ScalarType out = at::kFloat);
 
-// silu(gate) * up, element by element, silu(a) = a / (1 + exp(-a)). gate, up [n, d]; rows may be strided (the two
-// halves of one product), columns not. Shazeer 2020 (arXiv 2002.05202).
+// silu(gate) * up, element by element, silu(a) = a / (1 + exp(-a)). gate, up [n, d]; rows may be
+// strided (the two halves of one product), columns not. Shazeer 2020 (arXiv 2002.05202).
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 at::Tensor swiglu_ref(const at::Tensor& gate, const at::Tensor& up);
 
@@ -53,37 +56,41 @@ at::Tensor swiglu_ref(const at::Tensor& gate, const at::Tensor& up);
 struct RopeTable {
   at::Tensor cos, sin;
 };
-// cos(p f_j) * scaling and sin(p f_j) * scaling for the given inverse frequencies f [head_dim / 2]; angles are computed
-// in fp32 as transformers does. `scaling` is the factor of YaRN-like schemes.
-RopeTable rope_table(const at::Tensor& inverse_frequencies, int64_t positions, double scaling = 1.0);
+// cos(p f_j) * scaling and sin(p f_j) * scaling for the given inverse frequencies f [head_dim / 2];
+// angles are computed in fp32 as transformers does. `scaling` is the factor of YaRN-like schemes.
+RopeTable rope_table(const at::Tensor& inverse_frequencies, int64_t positions,
+                     double scaling = 1.0);
 // theta^(-2j / head_dim), fp32 [head_dim / 2].
 at::Tensor rope_frequencies(int64_t head_dim, double theta);
 
-// Rotary embedding in HF's half-split order: the pair (x_j, x_{j + head_dim/2}) turns by the angle of its row's
-// position. q [n, h, head_dim], k [n, h_kv, head_dim], positions int64 [n]. Su et al. 2021 (arXiv 2104.09864).
+// Rotary embedding in HF's half-split order: the pair (x_j, x_{j + head_dim/2}) turns by the angle
+// of its row's position. q [n, h, head_dim], k [n, h_kv, head_dim], positions int64 [n]. Su et al.
+// 2021 (arXiv 2104.09864).
 std::pair<at::Tensor, at::Tensor> rope(const at::Tensor& q, const at::Tensor& k,
                                        const RopeTable& table, const at::Tensor& positions);
 std::pair<at::Tensor, at::Tensor> rope_ref(const at::Tensor& q, const at::Tensor& k,
                                            const RopeTable& table, const at::Tensor& positions);
 
-// Rows of a table by id, fp32 [n, d]. Of a frozen base (no gradient) or of a trainable table [v, d]. Beside torch.h
-// write smidgen::embedding: at::embedding takes two tensors too.
+// Rows of a table by id, fp32 [n, d]. Of a frozen base (no gradient) or of a trainable table [v,
+// d]. Beside torch.h write smidgen::embedding: at::embedding takes two tensors too.
 at::Tensor embedding(const BaseWeight& table, const at::Tensor& ids);
 at::Tensor embedding(const at::Tensor& table, const at::Tensor& ids);
 
 // Targets that count for nothing, as in torch.
 constexpr int64_t kIgnoreTarget = -100;
 
-// sum_r weights_r * (logsumexp(logits_r) - logits_r[target_r]), a fp32 scalar: the SUM over rows, not the mean.
-// logits [n, v], targets int64 [n] (kIgnoreTarget skips a row), weights fp32 [n] or undefined for all ones.
+// sum_r weights_r * (logsumexp(logits_r) - logits_r[target_r]), a fp32 scalar: the SUM over rows,
+// not the mean. logits [n, v], targets int64 [n] (kIgnoreTarget skips a row), weights fp32 [n] or
+// undefined for all ones.
 at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets,
                          const at::Tensor& weights = {});
 at::Tensor cross_entropy_ref(const at::Tensor& logits, const at::Tensor& targets,
                              const at::Tensor& weights = {});
 
-// cross_entropy(hidden W^T, ...) without the logits [n, v] ever existing whole: blocks of rows are multiplied, scored
-// and turned into gradients at once, so the backward pass only scales. Rows without a target or weight cost
-// nothing. hidden [n, d]; the head is frozen (and must outlive the backward pass), or a dense trainable fp32 [v, d] whose product runs in `arithmetic`.
+// cross_entropy(hidden W^T, ...) without the logits [n, v] ever existing whole: blocks of rows are
+// multiplied, scored and turned into gradients at once, so the backward pass only scales. Rows
+// without a target or weight cost nothing. hidden [n, d]; the head is frozen (and must outlive the
+// backward pass), or a dense trainable fp32 [v, d] whose product runs in `arithmetic`.
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head,
                                 const at::Tensor& targets, const at::Tensor& weights = {});
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head,

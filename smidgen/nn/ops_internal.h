@@ -1,9 +1,9 @@
 // How the Functions of nn/ops reach raw memory. Not for other files.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <type_traits>
+
+#include <ATen/core/Tensor.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/kernels/bf16.h"

@@ -159,6 +159,7 @@ Renderer::Flow Renderer::exec_for(const Node& node) {
   const auto count = static_cast<int64_t>(items.size());
   Slots* loop = new_slots("loop");
   Flow flow = Flow::normal;
+  bool finished = false;  // jinja2 runs the else unless some turn reached its end
   for (int64_t i = 0; i < count && flow != Flow::stop_loop; ++i) {
     const auto at = static_cast<size_t>(i);
     loop->items = {{"index", Value::integer(i + 1)},
@@ -180,9 +181,10 @@ Renderer::Flow Renderer::exec_for(const Node& node) {
     assign(*node.kids[0], items[at]);
     flow = exec_body(*node.kids[3]);
     scopes_.pop_back();
+    finished |= flow == Flow::normal;
     charge(1);
   }
-  if (count == 0 && node.kids[4]) exec_body(*node.kids[4]);
+  if (!finished && node.kids[4]) exec_body(*node.kids[4]);
   loop->items.clear();
   --depth_;
   return Flow::normal;

@@ -107,11 +107,17 @@ std::vector<std::string> split_text(const std::string& text, const std::string* 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   size_t begin = 0;
-  for (size_t at = 0; at < text.size(); ++at) {
-    if (text[at] != '\n' && text[at] != '\r') continue;
-    lines.push_back(text.substr(begin, at - begin));
-    if (text[at] == '\r' && at + 1 < text.size() && text[at + 1] == '\n') ++at;
-    begin = at + 1;
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Step step = utf8_step(std::string_view(text).substr(at));
+    const size_t next = at + step.length;
+    // Python's line ends are more than '\n'.
+    const bool ends = (step.code >= 10 && step.code <= 13) || (step.code >= 0x1C && step.code <= 0x1E) ||
+                      step.code == 0x85 || step.code == 0x2028 || step.code == 0x2029;
+    if (ends) {
+      lines.push_back(text.substr(begin, at - begin));
+      begin = next + (step.code == '\r' && next < text.size() && text[next] == '\n');
+    }
+    at = ends ? begin : next;
   }
   if (begin < text.size()) lines.push_back(text.substr(begin));
   return lines;

@@ -1,5 +1,7 @@
 #include "smidgen/text/template_value.h"
 
+#include <utf8proc.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -10,27 +12,41 @@
 namespace smidgen::tmpl {
 namespace {
 
+// str.isprintable
+bool printable(uint32_t code) {
+  if (code == ' ') return true;
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_ZS:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP: return false;
+    default: return true;
+  }
+}
+
 std::string quoted(const std::string& text) {
   const char quote = text.find('\'') != std::string::npos && text.find('"') == std::string::npos ? '"' : '\'';
   std::string out(1, quote);
-  for (const char c : text) {
-    const auto byte = static_cast<uint8_t>(c);
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Step step = utf8_step(std::string_view(text).substr(at));
+    const std::string_view whole = std::string_view(text).substr(at, step.length);
+    at += step.length;
+    const char c = whole[0];
     if (c == quote || c == '\\') {
       out += '\\';
       out += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\r') {
-      out += "\\r";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (byte < 0x20 || byte == 0x7F) {
-      const char* digits = "0123456789abcdef";
-      out += "\\x";
-      out += digits[byte >> 4];
-      out += digits[byte & 15];
+    } else if (c == '\n' || c == '\r' || c == '\t') {
+      out += c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t";
+    } else if (printable(step.code)) {
+      out += whole;
     } else {
-      out += c;
+      const int digits = step.code < 0x100 ? 2 : step.code < 0x10000 ? 4 : 8;
+      out += digits == 2 ? "\\x" : digits == 4 ? "\\u" : "\\U";
+      for (int i = digits; i-- > 0;) out += "0123456789abcdef"[step.code >> (4 * i) & 15];
     }
   }
   return out + quote;

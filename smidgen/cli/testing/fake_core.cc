@@ -1,8 +1,8 @@
-// A core library without torch, for cli_test: `eval` says what reached it, or fails the way a case asks for.
-#include <unistd.h>
-
+// A core library without torch, for cli_test: `eval` says what reached it, or fails the way a case
+// asks for.
 #include <csignal>
 #include <cstdlib>
+#include <unistd.h>
 
 #include "smidgen/base/console.h"
 #include "smidgen/base/log.h"
@@ -46,7 +46,8 @@ Json fake_schema() {
 
 void fake_run(const Invocation& invocation) {
   const auto config = read_config<FakeEval>(invocation.recipe.values);
-  if (config.act == "fail") throw Error(ErrorKind::data, "nothing to score", "data.jsonl", "add lines");
+  if (config.act == "fail")
+    throw Error(ErrorKind::data, "nothing to score", "data.jsonl", "add lines");
   if (config.act == "throw") throw std::runtime_error("tensor trouble");
   if (config.act == "progress") {
     Progress progress("eval", 2);
@@ -63,7 +64,8 @@ void fake_run(const Invocation& invocation) {
     }
   }
   Json environment = Json::object();
-  for (const char* name : {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_DYNAMIC", "MKL_DYNAMIC", "OMP_WAIT_POLICY"}) {
+  for (const char* name :
+       {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_DYNAMIC", "MKL_DYNAMIC", "OMP_WAIT_POLICY"}) {
     const char* value = std::getenv(name);
     environment[name] = value ? Json(value) : Json(nullptr);
   }
@@ -80,6 +82,7 @@ void fake_run(const Invocation& invocation) {
 }  // namespace smidgen
 
 extern "C" const smidgen::CoreApi* smidgen_core_api() {
-  static const smidgen::CoreApi api{smidgen::CoreApi::kVersion, smidgen::fake_schema, smidgen::fake_run};
+  static const smidgen::CoreApi api{smidgen::CoreApi::kVersion, smidgen::fake_schema,
+                                    smidgen::fake_run};
   return &api;
 }

@@ -1,5 +1,7 @@
 #include "smidgen/kernels/formats/base_weight.h"
 
+#include <algorithm>
+
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/linear.h>
@@ -7,14 +9,13 @@
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
-#include <algorithm>
-
 #include "smidgen/base/error.h"
 
 namespace smidgen {
 namespace {
 
-// Rows of W that the defaults unpack at a time: about 4 MB of fp32, so that a block stays in the cache of a core.
+// Rows of W that the defaults unpack at a time: about 4 MB of fp32, so that a block stays in the
+// cache of a core.
 int64_t block_rows(int64_t in_features) {
   return std::max<int64_t>(16, (int64_t{1} << 20) / std::max<int64_t>(1, in_features));
 }
@@ -42,11 +43,14 @@ BaseWeight::~BaseWeight() = default;
 
 void BaseWeight::check_range(int64_t row0, int64_t row1) const {
   if (row0 < 0 || row1 > out_features_ || row0 > row1) {
-    throw Error(ErrorKind::usage, str("[base weight] rows ", row0, " to ", row1, " of ", out_features_));
+    throw Error(ErrorKind::usage,
+                str("[base weight] rows ", row0, " to ", row1, " of ", out_features_));
   }
 }
 
-at::Tensor BaseWeight::matmul(const at::Tensor& x) const { return matmul_rows(x, 0, out_features_); }
+at::Tensor BaseWeight::matmul(const at::Tensor& x) const {
+  return matmul_rows(x, 0, out_features_);
+}
 
 at::Tensor BaseWeight::matmul_t(const at::Tensor& dy) const {
   return matmul_t_rows(dy, 0, out_features_);
@@ -73,8 +77,9 @@ at::Tensor BaseWeight::tile(int64_t row0, int64_t row1) const {
 at::Tensor BaseWeight::rows(const at::Tensor& ids) const {
   const at::NoGradGuard no_grad;
   if (ids.dim() != 1 || ids.scalar_type() != at::kLong) {
-    throw Error(ErrorKind::mismatch, str("[base weight] ids must be int64 [n], got ", c10::toString(ids.scalar_type()),
-                                         " ", shape_str(ids.sizes())));
+    throw Error(ErrorKind::mismatch,
+                str("[base weight] ids must be int64 [n], got ", c10::toString(ids.scalar_type()),
+                    " ", shape_str(ids.sizes())));
   }
   const at::Tensor packed = ids.contiguous();
   const int64_t* id = packed.const_data_ptr<int64_t>();
@@ -108,7 +113,8 @@ at::Tensor BaseWeight::do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t r
   const int64_t step = block_rows(in_features_);
   for (int64_t row = row0; row < row1; row += step) {
     const int64_t end = std::min(row1, row + step);
-    dx.add_(at::matmul(dy.narrow(1, row - row0, end - row), do_tile(row, end).to(dy.scalar_type())));
+    dx.add_(
+        at::matmul(dy.narrow(1, row - row0, end - row), do_tile(row, end).to(dy.scalar_type())));
   }
   return dx.to(dy.scalar_type());
 }

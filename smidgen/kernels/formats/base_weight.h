@@ -1,22 +1,24 @@
-// A frozen matrix. Letters: n rows of the batch, o = out features, i = in features; W is [o, i] as in HF files.
+// A frozen matrix. Letters: n rows of the batch, o = out features, i = in features; W is [o, i] as
+// in HF files.
 #pragma once
-
-#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <string_view>
+
+#include <ATen/core/Tensor.h>
 
 #include "smidgen/kernels/arithmetic.h"
 
 namespace smidgen {
 
-// One copy of the weights in memory, from which both products are computed: W x for the forward pass and W^T dy
-// for input gradients. Nothing here takes part in autograd; the host that owns the weight differentiates.
+// One copy of the weights in memory, from which both products are computed: W x for the forward
+// pass and W^T dy for input gradients. Nothing here takes part in autograd; the host that owns the
+// weight differentiates.
 //
-// A format must write `tile`; the rest works through it, block by block, at the price of unpacking for each call.
-// Arguments may be fp32 or bf16 and need not be contiguous. Products return the arithmetic's dtype:
-// fp32 under Arithmetic::fp32, bf16 under Arithmetic::bf16 whatever the storage is. Throws mismatch when widths
-// disagree and usage when a row or id lies outside.
+// A format must write `tile`; the rest works through it, block by block, at the price of unpacking
+// for each call. Arguments may be fp32 or bf16 and need not be contiguous. Products return the
+// arithmetic's dtype: fp32 under Arithmetic::fp32, bf16 under Arithmetic::bf16 whatever the storage
+// is. Throws mismatch when widths disagree and usage when a row or id lies outside.
 class BaseWeight {
  public:
   BaseWeight(int64_t out_features, int64_t in_features, Arithmetic arithmetic);
@@ -35,12 +37,14 @@ class BaseWeight {
   at::Tensor matmul(const at::Tensor& x) const;     // x [n, i]  -> x W^T [n, o]
   at::Tensor matmul_t(const at::Tensor& dy) const;  // dy [n, o] -> dy W [n, i]
   // The same product with the rows [row0, row1) of W only: one site of a group of fused linears.
-  at::Tensor matmul_rows(const at::Tensor& x, int64_t row0, int64_t row1) const;       // [n, row1 - row0]
-  at::Tensor matmul_t_rows(const at::Tensor& dy, int64_t row0, int64_t row1) const;    // dy [n, row1 - row0]
+  at::Tensor matmul_rows(const at::Tensor& x, int64_t row0,
+                         int64_t row1) const;  // [n, row1 - row0]
+  at::Tensor matmul_t_rows(const at::Tensor& dy, int64_t row0,
+                           int64_t row1) const;  // dy [n, row1 - row0]
 
   at::Tensor tile(int64_t row0, int64_t row1) const;  // fp32 [row1 - row0, i], a fresh tensor
-  at::Tensor rows(const at::Tensor& ids) const;       // ids int64 [n] -> fp32 [n, i]: embedding look-up
-  at::Tensor row_norms() const;                       // Euclidean norm of each row, fp32 [o]
+  at::Tensor rows(const at::Tensor& ids) const;  // ids int64 [n] -> fp32 [n, i]: embedding look-up
+  at::Tensor row_norms() const;                  // Euclidean norm of each row, fp32 [o]
 
  protected:
   // Bounds and dtypes are checked before these run: x and dy arrive in dtype(), 2-D.

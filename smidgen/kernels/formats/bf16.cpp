@@ -1,5 +1,5 @@
-// Brain floating point, rounded to nearest even: two bytes a weight, and the fastest plain product where the machine
-// multiplies it.
+// Brain floating point, rounded to nearest even: two bytes a weight, and the fastest plain product
+// where the machine multiplies it.
 #include "smidgen/kernels/formats/dense_weight.h"
 #include "smidgen/kernels/formats/registry.h"
 
@@ -19,6 +19,8 @@ class Bf16Format final : public WeightFormat {
 
 }  // namespace
 
-std::unique_ptr<const WeightFormat> make_bf16_weight_format() { return std::make_unique<Bf16Format>(); }
+std::unique_ptr<const WeightFormat> make_bf16_weight_format() {
+  return std::make_unique<Bf16Format>();
+}
 
 }  // namespace smidgen

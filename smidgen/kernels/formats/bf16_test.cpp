@@ -7,7 +7,9 @@
 namespace smidgen {
 namespace {
 
-TEST(Bf16Format, HoldsNearestValues) { expect_weight_format("bf16", 0x1p-8); }
+TEST(Bf16Format, HoldsNearestValues) {
+  expect_weight_format("bf16", 0x1p-8);
+}
 
 TEST(Bf16Format, RoundsAsTorchDoes) {
   const at::Tensor w = at::randn({33, 70});

@@ -1,12 +1,12 @@
 #include "smidgen/kernels/formats/dense_weight.h"
 
+#include <algorithm>
+#include <vector>
+
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
-
-#include <algorithm>
-#include <vector>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/threads.h"
@@ -30,7 +30,8 @@ at::Tensor DenseWeight::do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t 
 }
 
 at::Tensor DenseWeight::do_tile(int64_t row0, int64_t row1) const {
-  return weights_.narrow(0, row0, row1 - row0).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  return weights_.narrow(0, row0, row1 - row0)
+      .to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
 }
 
 at::Tensor DenseWeight::do_rows(const at::Tensor& ids) const {
@@ -43,7 +44,8 @@ std::shared_ptr<const BaseWeight> pack_dense(const WeightSource& source, at::Sca
   SMIDGEN_ASSERT(source.read);
   if (source.rows < 1 || source.columns < 1) {
     throw Error(ErrorKind::mismatch,
-                str("[", format, "] cannot hold [", source.rows, ", ", source.columns, "]"), source.name);
+                str("[", format, "] cannot hold [", source.rows, ", ", source.columns, "]"),
+                source.name);
   }
   const int64_t columns = source.columns;
   const int64_t step = std::max<int64_t>(1, (int64_t{1} << 16) / columns);
@@ -59,7 +61,8 @@ std::shared_ptr<const BaseWeight> pack_dense(const WeightSource& source, at::Sca
       const int64_t stop = std::min(end, row + step);
       source.read(row, stop, block.data());
       Bf16* out = static_cast<Bf16*>(data) + row * columns;
-      for (int64_t i = 0; i < (stop - row) * columns; ++i) out[i] = to_bf16(block[static_cast<size_t>(i)]);
+      for (int64_t i = 0; i < (stop - row) * columns; ++i)
+        out[i] = to_bf16(block[static_cast<size_t>(i)]);
     }
   });
   return std::make_shared<DenseWeight>(std::move(weights), std::move(format), arithmetic);

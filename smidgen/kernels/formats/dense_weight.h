@@ -28,8 +28,8 @@ class DenseWeight final : public BaseWeight {
   std::string format_;
 };
 
-// Reads the source into a new tensor of `storage`, by row blocks on all threads; beside the result only one block
-// per thread is held in fp32.
+// Reads the source into a new tensor of `storage`, by row blocks on all threads; beside the result
+// only one block per thread is held in fp32.
 std::shared_ptr<const BaseWeight> pack_dense(const WeightSource& source, at::ScalarType storage,
                                              std::string format, Arithmetic arithmetic);
 

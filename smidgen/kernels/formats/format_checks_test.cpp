@@ -1,10 +1,10 @@
 #include "smidgen/kernels/formats/format_checks_test.h"
 
-#include <gtest/gtest.h>
-#include <torch/torch.h>
-
 #include <atomic>
 #include <numeric>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/kernels/formats/registry.h"
@@ -12,9 +12,12 @@
 namespace smidgen {
 namespace {
 
-constexpr int64_t kOut = 600, kIn = 2000;  // two blocks of the default products: 2^20 / 2000 = 524 rows
+constexpr int64_t kOut = 600,
+                  kIn = 2000;  // two blocks of the default products: 2^20 / 2000 = 524 rows
 
-at::Tensor normal(at::IntArrayRef shape) { return torch::randn(shape); }
+at::Tensor normal(at::IntArrayRef shape) {
+  return torch::randn(shape);
+}
 
 double worst(const at::Tensor& found, const at::Tensor& wanted) {
   EXPECT_EQ(found.sizes(), wanted.sizes());
@@ -57,7 +60,8 @@ void check_products(const BaseWeight& weight, const at::Tensor& stored) {
       const at::Tensor part = weight.matmul_rows(x, 30, 570);
       EXPECT_LT(worst(part, x.to(at::kDouble).matmul(w.narrow(0, 30, 540).t())), bound);
       const at::Tensor back = weight.matmul_t_rows(dy.narrow(1, 0, 540), 30, 570);
-      EXPECT_LT(worst(back, dy.narrow(1, 0, 540).to(at::kDouble).matmul(w.narrow(0, 30, 540))), bound);
+      EXPECT_LT(worst(back, dy.narrow(1, 0, 540).to(at::kDouble).matmul(w.narrow(0, 30, 540))),
+                bound);
     }
   }
   EXPECT_TRUE(torch::equal(weight.tile(7, 9), stored.narrow(0, 7, 2)));
@@ -101,7 +105,8 @@ TEST(WeightSource, PermutesAndConcatenates) {
 }
 
 TEST(WeightSource, RefusesWhatDoesNotFit) {
-  EXPECT_THROW(concatenate_rows({weight_source(normal({2, 3})), weight_source(normal({2, 4}))}), Error);
+  EXPECT_THROW(concatenate_rows({weight_source(normal({2, 3})), weight_source(normal({2, 4}))}),
+               Error);
   EXPECT_THROW(weight_source(normal({2, 3, 4})), Error);
   EXPECT_THROW(weight_source(normal({2})), Error);
   EXPECT_THROW(permute_rows(weight_source(normal({2, 3})), {0, 2}), Error);

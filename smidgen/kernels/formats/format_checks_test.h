@@ -1,4 +1,5 @@
-// What every weight format must do, for any storage and both arithmetics. `relative` bounds the storage's error.
+// What every weight format must do, for any storage and both arithmetics. `relative` bounds the
+// storage's error.
 #pragma once
 
 #include <string>

@@ -18,6 +18,8 @@ class Fp32Format final : public WeightFormat {
 
 }  // namespace
 
-std::unique_ptr<const WeightFormat> make_fp32_weight_format() { return std::make_unique<Fp32Format>(); }
+std::unique_ptr<const WeightFormat> make_fp32_weight_format() {
+  return std::make_unique<Fp32Format>();
+}
 
 }  // namespace smidgen

@@ -1,5 +1,5 @@
-// The table of weight formats. A new one: NAME.cpp with make_NAME_weight_format(), NAME_test.cpp, a line in
-// formats.list, a row in docs/weight_formats.md.
+// The table of weight formats. A new one: NAME.cpp with make_NAME_weight_format(), NAME_test.cpp, a
+// line in formats.list, a row in docs/weight_formats.md.
 #pragma once
 
 #include <memory>

@@ -1,10 +1,10 @@
 #include "smidgen/kernels/formats/weight_source.h"
 
-#include <ATen/ops/from_blob.h>
-
 #include <algorithm>
 #include <memory>
 #include <utility>
+
+#include <ATen/ops/from_blob.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/io/dequantise.h"
@@ -52,7 +52,8 @@ WeightSource permute_rows(WeightSource source, std::vector<int64_t> order) {
     for (int64_t row = row0; row < row1;) {
       const int64_t first = order[static_cast<size_t>(row)];
       int64_t count = 1;
-      while (row + count < row1 && order[static_cast<size_t>(row + count)] == first + count) ++count;
+      while (row + count < row1 && order[static_cast<size_t>(row + count)] == first + count)
+        ++count;
       inner.read(first, first + count, out + (row - row0) * inner.columns);
       row += count;
     }
@@ -66,9 +67,10 @@ WeightSource concatenate_rows(std::vector<WeightSource> parts) {
   WeightSource whole{0, parts[0].columns, nullptr, parts[0].name};
   for (size_t i = 0; i < parts.size(); ++i) {
     if (parts[i].columns != whole.columns) {
-      throw Error(ErrorKind::mismatch,
-                  str("weights of one group have ", whole.columns, " and ", parts[i].columns, " columns"),
-                  str(parts[0].name, ", ", parts[i].name));
+      throw Error(
+          ErrorKind::mismatch,
+          str("weights of one group have ", whole.columns, " and ", parts[i].columns, " columns"),
+          str(parts[0].name, ", ", parts[i].name));
     }
     whole.rows += parts[i].rows;
     if (i > 0) whole.name += "+" + parts[i].name;

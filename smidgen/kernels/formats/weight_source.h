@@ -1,27 +1,28 @@
-// Where the numbers of a weight come from while it is packed: a file, a tensor, or a change of either, read by
-// row blocks, so that a matrix never stands in memory twice.
+// Where the numbers of a weight come from while it is packed: a file, a tensor, or a change of
+// either, read by row blocks, so that a matrix never stands in memory twice.
 #pragma once
-
-#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include <ATen/core/Tensor.h>
+
 #include "smidgen/io/tensor_view.h"
 
 namespace smidgen {
 
-// `read(row0, row1, out)` writes rows [row0, row1) as fp32, row major, to `out`. It is called from several threads
-// at once for disjoint ranges.
+// `read(row0, row1, out)` writes rows [row0, row1) as fp32, row major, to `out`. It is called from
+// several threads at once for disjoint ranges.
 struct WeightSource {
   int64_t rows = 0, columns = 0;
   std::function<void(int64_t row0, int64_t row1, float* out)> read;
   std::string name;  // for messages
 };
 
-// A stored tensor [rows, columns] of any floating or block format. The bytes must outlive the packing only.
+// A stored tensor [rows, columns] of any floating or block format. The bytes must outlive the
+// packing only.
 WeightSource weight_source(const TensorView& view, std::string name = {});
 
 // A dense tensor [rows, columns], any floating dtype.
@@ -30,7 +31,8 @@ WeightSource weight_source(const at::Tensor& dense, std::string name = {});
 // Row r of the result is row order[r] of `source`. Undoes the q/k rotation of llama GGUF files.
 WeightSource permute_rows(WeightSource source, std::vector<int64_t> order);
 
-// The parts one below the other: the base of a group of linears with one input. Throws mismatch when widths differ.
+// The parts one below the other: the base of a group of linears with one input. Throws mismatch
+// when widths differ.
 WeightSource concatenate_rows(std::vector<WeightSource> parts);
 
 }  // namespace smidgen

@@ -1,0 +1,117 @@
+"""The runner counts what happened: crashes, hangs and empty programs are failures, and an unlisted skip is one in CI."""
+
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from test_results import Case, read_skips, refuse_unlisted, run_gtest, run_pytest
+
+
+def program(folder: Path, body: str) -> Path:
+    """A stand-in for a GoogleTest program: prints what one prints."""
+    path = folder / "room_test"
+    path.write_text("#!/bin/sh\n" + textwrap.dedent(body))
+    path.chmod(0o755)
+    return path
+
+
+def outcomes(cases):
+    return {case.name: case.outcome for case in cases}
+
+
+def test_a_crash_names_the_test_and_keeps_those_before(tmp_path):
+    cases = run_gtest(
+        program(
+            tmp_path,
+            """
+            echo "[ RUN      ] A.First"
+            echo "[       OK ] A.First (0 ms)"
+            echo "[ RUN      ] A.Second"
+            kill -SEGV $$
+            """,
+        ),
+        tmp_path / "logs",
+        20,
+    )
+    assert outcomes(cases) == {"room_test: A.First": "passed", "room_test: A.Second": "failed"}
+    assert "SIGSEGV" in cases[-1].output
+
+
+def test_a_hang_is_ended_with_its_children(tmp_path):
+    body = 'echo "[ RUN      ] A.Hangs"\nsleep 300 &\necho $! > pid\nwait\n'
+    path = program(tmp_path, f"cd {tmp_path}\n{body}")
+    cases = run_gtest(path, tmp_path / "logs", 1)
+    assert outcomes(cases) == {"room_test: A.Hangs": "failed"}
+    assert "killed after" in cases[0].output
+    child = Path("/proc") / (tmp_path / "pid").read_text().strip()
+    assert not child.exists() or "Z" in (child / "stat").read_text().split()[2]
+
+
+def test_a_program_without_tests_fails(tmp_path):
+    body = """for a; do case $a in --gtest_output=json:*) echo '{"testsuites": []}' > "${a#*json:}";; esac; done"""
+    assert outcomes(run_gtest(program(tmp_path, body), tmp_path / "logs", 20)) == {"room_test": "failed"}
+
+
+def test_exit_0_without_a_report_fails(tmp_path):
+    assert outcomes(run_gtest(program(tmp_path, "exit 0"), tmp_path / "logs", 20)) == {"room_test": "failed"}
+
+
+def pytest_run(folder, body, limit=60):
+    (folder / "test_it.py").write_text(textwrap.dedent(body))
+    return run_pytest(sys.executable, ["-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)], "it", folder / "logs", limit)
+
+
+def test_pytest_results(tmp_path):
+    cases = pytest_run(
+        tmp_path,
+        """
+        import pytest
+        def test_good(): pass
+        def test_bad(): assert 1 == 2
+        @pytest.mark.skip(reason="no such machine")
+        def test_skipped(): pass
+        @pytest.fixture
+        def broken():
+            yield
+            raise RuntimeError("tear-down")
+        def test_teardown(broken): pass
+        """,
+    )
+    short = {name.split("::")[-1]: outcome for name, outcome in outcomes(cases).items()}
+    assert short == {"test_good": "passed", "test_bad": "failed", "test_skipped": "skipped", "test_teardown": "failed"}
+    assert [c.reason for c in cases if c.outcome == "skipped"] == ["no such machine"]
+
+
+@pytest.mark.parametrize("body", ["import no_such_module", "def nothing(): pass"])
+def test_pytest_that_ran_nothing_fails(tmp_path, body):
+    assert "failed" in outcomes(pytest_run(tmp_path, body)).values()
+
+
+def test_pytest_crash_keeps_earlier_results(tmp_path):
+    body = """
+    import os
+    def test_a(): pass
+    def test_b(): os.abort()
+    """
+    short = {n.split("::")[-1]: o for n, o in outcomes(pytest_run(tmp_path, body)).items()}
+    assert short == {"test_a": "passed", "test_b": "failed"}
+
+
+def test_skips(tmp_path):
+    listing = tmp_path / "skips.txt"
+    listing.write_text("# allowed\nkernels_test: * | no AVX-512*\n")
+    skips = read_skips(listing)
+    listed = Case("kernels_test: Bf16.Dot", "skipped", "no AVX-512 here")
+    other_reason = Case("kernels_test: Bf16.Dot", "skipped", "not today")
+    other_name = Case("nn_test: A.B", "skipped", "no AVX-512 here")
+    found = refuse_unlisted([listed, other_reason, other_name], skips)
+    assert [c.outcome for c in found] == ["skipped", "failed", "failed"]
+
+
+@pytest.mark.parametrize("row", ["kernels_test: *", "kernels_test: * | *", "| reason"])
+def test_a_skip_row_needs_a_reason(tmp_path, row):
+    listing = tmp_path / "skips.txt"
+    listing.write_text(row + "\n")
+    with pytest.raises(SystemExit, match="skips.txt:1"):
+        read_skips(listing)
