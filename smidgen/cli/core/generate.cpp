@@ -48,11 +48,7 @@ std::string prompt_of(const GenerateConfig& c) {
   return {std::istreambuf_iterator<char>(std::cin), {}};
 }
 
-std::vector<int32_t> prompt_ids(LoadedModel& loaded, const GenerateConfig& c) {
-  const std::string prompt = prompt_of(c);
-  if (c.raw && c.system) {
-    throw Error(ErrorKind::usage, "--raw has no turns, so --system has no place", "", "leave one of them out");
-  }
+std::vector<int32_t> prompt_ids(LoadedModel& loaded, const GenerateConfig& c, const std::string& prompt) {
   if (c.raw || (!loaded.chat_template() && !c.system)) return loaded.tokenizer().encode(prompt);
   Json messages = Json::array();
   if (c.system) messages.push_back({{"role", "system"}, {"content", *c.system}});
@@ -62,9 +58,13 @@ std::vector<int32_t> prompt_ids(LoadedModel& loaded, const GenerateConfig& c) {
 
 void run_generate(const Invocation& invocation) {
   const auto config = read_config<GenerateConfig>(invocation.recipe.values);
-  if (config.prompt && config.prompt_file) (void)prompt_of(config);
+  if (config.raw && config.system) {
+    throw Error(ErrorKind::usage, "--raw has no turns, so --system has no place", "", "leave one of them out");
+  }
+  // Before the model is loaded: a mistyped file name must not cost that time.
+  const std::string text = prompt_of(config);
   LoadedModel loaded = open(config.model);
-  const Prompt prompt{.ids = prompt_ids(loaded, config), .slot = loaded.slot, .stream = 0};
+  const Prompt prompt{.ids = prompt_ids(loaded, config, text), .slot = loaded.slot, .stream = 0};
   GenerateOptions options = generate_options(config.sampling, loaded);
   if (!invocation.output.json) {
     options.on_text = [](size_t, std::string_view text) { console().print(text); };
