@@ -86,8 +86,8 @@ void RunRecorder::environment() {
 void RunRecorder::write() {
   report_.generated_at = now();
   write_file(run_.root() / "report.json", report_json(report_));
-  // Read back, so that the page shows exactly what the folder holds, curves included.
-  write_file(run_.report(), render(from_run_folder(run_.root().string())));
+  // Read back, so that the page shows exactly what the folder holds, curves included. Before the first step there are none.
+  if (fs::exists(run_.metrics())) write_file(run_.report(), render(from_run_folder(run_.root().string())));
 }
 
 }  // namespace smidgen
