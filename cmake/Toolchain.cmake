@@ -35,3 +35,8 @@ if(SMIDGEN_SANITIZE)
   add_compile_options(-fsanitize=${SMIDGEN_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${SMIDGEN_SANITIZE})
 endif()
+
+# `pip install .`: the torch to link is the one of the Python that builds, not that of a .venv in the tree.
+if(SKBUILD AND NOT DEFINED SMIDGEN_PYTHON)
+  set(SMIDGEN_PYTHON ${Python_EXECUTABLE} CACHE FILEPATH "The Python whose torch is linked")
+endif()

@@ -3,6 +3,8 @@
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,9 @@ class Finished:
 def run(argv, log: Path, limit: float, env=None, cwd=None) -> Finished:
     """Output goes to a file, not a pipe: a grandchild that outlives the program cannot block the reader."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    if threading.current_thread() is threading.main_thread():
+        # SIGTERM must pass through the `finally` below: the child has a session of its own and would live on.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     timed_out = False
     with open(log, "wb") as out:

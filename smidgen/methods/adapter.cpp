@@ -146,7 +146,8 @@ Json Adapter::peft_config(const std::string& base) const {
   for (const auto& [key, value] : container_.items()) {
     if (key != "inference_mode" && key != "base_model_name_or_path") config[key] = value;
   }
-  for (const auto& [key, value] : method_->to_peft(config_, plan_).items()) config[key] = value;
+  const Json own = method_->to_peft(config_, plan_);
+  for (const auto& [key, value] : own.items()) config[key] = value;
   return config;
 }
 

@@ -162,8 +162,9 @@ struct HostCall : torch::CustomClassHolder {
 // One node of the graph for the whole host. It keeps x only when an attachment needs it, and nothing at all for the
 // frozen weight: the input gradient reads the one copy of the weight again.
 struct HostFunction : torch::autograd::Function<HostFunction> {
-  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const Tensors& parameters,
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, at::TensorList leaves,
                             c10::intrusive_ptr<HostCall> call) {
+    const Tensors parameters = leaves.vec();
     const LinearGroup& group = *call->group;
     const BaseWeight& base = group.weight().current();
     const bool shared = std::any_of(call->parts.begin(), call->parts.end(),
@@ -325,7 +326,8 @@ at::Tensor LinearGroup::forward(const at::Tensor& x, const Rows& rows) const {
   auto call = c10::make_intrusive<HostCall>(this, rows);
   call->parts = parts_of(*this, rows);
   const Tensors parameters = flat_parameters(call->parts);
-  return HostFunction::apply(x, parameters, call);
+  // As a TensorList: autograd looks into no other kind of list.
+  return HostFunction::apply(x, at::TensorList(parameters), call);
 }
 
 at::Tensor LinearGroup::forward_ref(const at::Tensor& x, const Rows& rows) const {

@@ -43,7 +43,7 @@ def test_no_torch(call, model, data, tmp_path):
     elif call == "inspect":
         parts.append(model / "model.safetensors")
     elif call == "data":
-        flags = {"model": model, "data": data}
+        parts, flags = ["data", data], {"model": model}
     elif call == "wrong":
         parts = ["tune", "--lerning-rate", "1"]
     opened = libraries(tmp_path, *parts, **flags)

@@ -7,12 +7,12 @@ import pytest
 import tiny
 import torch
 from support import reference, smidgen
-from test_reference import FLIPS, IDS, ROPE_FLIPS
+from support.cases import FLIPS, IDS, ROPE_FLIPS
 
 TINY, REAL = 1e-5, 1e-4  # relative to the largest value of the reference
 
 # Settings that this build may refuse, but never ignore.
-MAY_REFUSE = {"act": "hidden_act", "rope_linear": "linear", "rope_type": "llama3"}
+MAY_REFUSE = {"layers": "model.layers.2", "act": "hidden_act", "rope_linear": "linear", "rope_type": "llama3"}
 
 PROSE = (
     "The lighthouse keeper counted 1,284 ships that year. Nobody knew why he wrote them down; "

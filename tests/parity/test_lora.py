@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 from support import reference, smidgen
-from test_reference import IDS
+from support.cases import IDS
 
 TINY, REAL = 1e-5, 1e-4
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -57,40 +57,55 @@ def lines() -> list[str]:
     out = pick.sample(real, min(len(real), LINES - 3000)) + synthetic(3000, 2)
     out += synthetic(max(0, LINES - len(out)), 4)
     out += ["", " ", "a", *ODD]
-    return [r.replace("\n", " ") for r in out]
+    return out
 
 
 @pytest.fixture(scope="module")
 def text_file(tmp_path_factory):
     rows = lines()
     assert len(rows) >= LINES
-    path = tmp_path_factory.mktemp("lines") / "lines.txt"
-    path.write_bytes(("\n".join(rows) + "\n").encode())
-    return path, rows
+    path, text = tmp_path_factory.mktemp("lines") / "lines.txt", "\n".join(rows) + "\n"
+    path.write_bytes(text.encode())
+    return path, text
+
+
+def first_difference(ours: list[int], theirs, text: str) -> str | None:
+    """Where two id sequences part, with the text around it."""
+    for k, (a, b) in enumerate(zip(ours, theirs.ids)):
+        if a != b:
+            start, _ = theirs.offsets[k]
+            return f"token {k} is {a}, not {b}, at {text[max(0, start - 30) : start + 30]!r}"
+    return None if len(ours) == len(theirs.ids) else f"{len(ours)} ids, not {len(theirs.ids)}"
 
 
 @pytest.mark.parametrize("which", ["real", "tiny folder", "tiny gguf"])
 def test_ten_thousand_lines(which, text_file, request):
-    """A file's lines end at "\\n" alone: every other control character is part of its line."""
+    """One text of ten thousand lines: where a line ends, what precedes the next is part of the comparison."""
     model = {"tiny folder": tiny.model, "tiny gguf": tiny.gguf}.get(which, lambda: request.getfixturevalue("smollm2"))()
-    path, rows = text_file
-    ours = smidgen.tokenize_file(model, path, no_special=True)
-    theirs = [e.ids for e in reference.tokenizer(model).encode_batch(rows, add_special_tokens=False)]
-    assert len(ours) == len(theirs)
-    wrong = [(r, a, b) for r, a, b in zip(rows, ours, theirs) if a != b]
-    assert not wrong, f"{len(wrong)} of {len(rows)} lines differ, the first {wrong[0]}"
+    path, text = text_file
+    theirs = reference.tokenizer(model).encode(text, add_special_tokens=False)
+    assert len(theirs.ids) > 200_000
+    wrong = first_difference(smidgen.tokenize_file(model, path, no_special=True), theirs, text)
+    assert wrong is None, wrong
 
 
-def test_whole_documents(smollm2):
+def test_lines_by_themselves(smollm2):
+    """Texts that begin and end where a line does, each in a call of its own."""
+    for text in synthetic(25, 6):
+        text = text.replace("\x00", "")
+        assert smidgen.tokenize(smollm2, text, no_special=True) == reference.encode(smollm2, text), repr(text)
+
+
+def test_whole_documents(smollm2, tmp_path):
     """Line ends inside a text: runs of blank lines, indentation after them, Windows line ends, no end at the end."""
+    texts = ["a\n\n\n  b\n", "\n", "\n\n", " \n ", "a\r\nb\r\n\r\n  c", "x \n\t\n y", "1\n2\n\n3  \n", "\n" * 50 + "end"]
     pick = random.Random(5)
-    texts = []
-    for path in pick.sample(documents(), 24):
-        text = path.read_text(encoding="utf-8", errors="ignore").replace("\x00", "")
-        texts.append(text[: pick.choice([200, 3000, 30000])])
-    texts += ["a\n\n\n  b\n", "\n", "\n\n", " \n ", "a\r\nb\r\n\r\n  c", "x \n\t\n y", "1\n2\n\n3  \n", "\n" * 50 + "end"]
+    for path in pick.sample(documents(), 8):
+        texts.append(path.read_text(encoding="utf-8", errors="ignore")[: pick.choice([200, 3000, 30000])])
     for text in texts:
-        assert smidgen.tokenize(smollm2, text, no_special=True) == reference.encode(smollm2, text)
+        (tmp_path / "t.txt").write_bytes(text.encode())
+        ours = smidgen.tokenize_file(smollm2, tmp_path / "t.txt", no_special=True)
+        assert ours == reference.encode(smollm2, text), repr(text[:80])
 
 
 def test_special_tokens_in_text_are_special(smollm2):
@@ -131,14 +146,7 @@ def test_a_bos_is_added_once(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------- templates
-CONVERSATIONS = [
-    [("user", "Hi"), ("assistant", "Hello.")],
-    [("system", "Be brief."), ("user", "Why?"), ("assistant", "Because.")],
-    [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")],
-    [("user", "  spaces  \n\nand lines\t"), ("assistant", "")],
-    [("user", "quotes ' \" and {{ braces }} {% raw %}"), ("assistant", "日本 👍🏽 <b>&amp;</b>")],
-    [("system", ""), ("user", ""), ("assistant", "x")],
-]
+TALKS = [(None, "Hi"), ("Be brief.", "  spaces  \n\nand lines\t"), ("", "' \" {{ braces }} {% raw %} 日本 👍🏽 <b>&amp;</b>")]
 # Constructs of published templates. Each must render as jinja2 does.
 TEMPLATES = {
     "smollm2": None,
@@ -183,78 +191,60 @@ def folder_with(template: str, to: Path) -> Path:
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_templates(name, tmp_path, request):
-    """`tokenize --messages F --json` renders each line's conversation: {"text", "ids"}."""
+    """The ids of a prompt are those of the text that jinja2 renders, up to where the assistant speaks."""
     if name == "smollm2":
         model = request.getfixturevalue("smollm2")
         template = reference.chat_template(model)
     else:
         template = TEMPLATES[name]
         model = folder_with(template, tmp_path / "m")
-    rows = [{"messages": [{"role": r, "content": c} for r, c in talk]} for talk in CONVERSATIONS]
-    path = tiny.write_jsonl(tmp_path / "talks.jsonl", rows)
-    for prompted in (False, True):
-        done = smidgen.ok("tokenize", model=model, messages=path, json=True, add_generation_prompt=prompted)
-        for row, ours in zip(rows, smidgen.json_lines(done.stdout), strict=True):
-            wanted = reference.render(template, row["messages"], prompted)
-            assert ours["text"] == wanted
-            assert ours["ids"] == reference.encode(model, wanted)
+    for system, prompt in TALKS:
+        turns = [{"role": "system", "content": system}] if system is not None else []
+        text = reference.render(template, [*turns, {"role": "user", "content": prompt}], True)
+        ours = smidgen.generate(model, prompt, system=system, max_new_tokens=0, greedy=True)
+        assert ours["prompt_ids"] == reference.encode(model, text), repr(text)
 
 
 def test_a_template_that_refuses_says_so(tmp_path):
     """raise_exception in a template becomes an error with the template's own words."""
     template = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}x"
-    path = tiny.write_jsonl(tmp_path / "t.jsonl", [{"messages": [{"role": "system", "content": "a"}]}])
-    done = smidgen.call("tokenize", model=folder_with(template, tmp_path / "m"), messages=path, json=True)
+    model = folder_with(template, tmp_path / "m")
+    done = smidgen.call("generate", model=model, system="a", prompt="b", max_new_tokens=0)
     assert done.returncode == 1
     assert "System role not supported" in done.stderr
 
 
 # ---------------------------------------------------------------------------------------------- what training sees
-def spans(text: str, answer: str) -> tuple[int, int]:
-    at = text.rindex(answer)
-    return at, at + len(answer)
+LONGER = [("user", "ka"), ("assistant", "lori"), ("user", "in 12"), ("assistant", " sel\n"), ("user", "un"), ("assistant", "x")]
 
 
-def test_messages_are_rendered_by_the_template_and_only_answers_are_targets():
-    """Targets are the assistant's tokens and the token that ends its turn; everything else is context."""
-    folder, rows = tiny.model(), tiny.samples(24)
-    for row, ours in zip(rows, smidgen.samples(folder, tiny.data(24)), strict=True):
-        turns = row["messages"]
-        text = reference.render(tiny.TEMPLATE, turns)
-        coded = reference.tokenizer(folder).encode(text, add_special_tokens=False)
-        # The line end behind the last turn may be left out: nothing is learned from it.
-        assert ours["ids"] in (coded.ids, coded.ids[:-1])
-        start = text.rindex("assistant\n") + len("assistant\n")
-        end = text.rindex("<|im_end|>") + len("<|im_end|>")
-        wanted = [int(start <= a and b <= end) for a, b in coded.offsets]
-        assert ours["answer"] == wanted[: len(ours["ids"])]
-        assert sum(ours["answer"]) >= 2
+@pytest.mark.parametrize("kind", ["messages", "prompt", "text", "longer"])
+def test_samples_are_those_of_the_reference(kind, tmp_path):
+    """Sum of losses and count of answer tokens, sample by sample: another id or another target shows in either."""
+    import torch
+
+    folder, data = tiny.model(), tmp_path / "longer.jsonl"
+    if kind == "longer":
+        tiny.write_jsonl(data, [{"messages": [{"role": r, "content": c} for r, c in LONGER[:n]]} for n in (2, 4, 6)])
+    else:
+        data = tiny.data(24, kind)
+    smidgen.evaluate(folder, data, dtype="fp32", per_sample=tmp_path / "each.jsonl")
+    ours = smidgen.json_lines((tmp_path / "each.jsonl").read_text())
+    model = reference.llama(folder, torch.float64)
+    for row, sample in zip(ours, reference.samples(folder, data), strict=True):
+        with torch.no_grad():
+            losses = reference.token_losses(model, sample["ids"])
+        wanted = float((losses * torch.tensor(sample["answer"][1:])).sum())
+        assert row["tokens"] == sum(sample["answer"][1:]), row["where"]
+        assert row["loss_sum"] == pytest.approx(wanted, rel=2e-5), row["where"]
 
 
-def test_every_answer_of_a_longer_talk_is_a_target(tmp_path):
-    talk = [{"role": r, "content": c} for r, c in [("user", "ka"), ("assistant", "lori"), ("user", "in"), ("assistant", "sel")]]
-    path = tiny.write_jsonl(tmp_path / "d.jsonl", [{"messages": talk}])
-    (ours,) = smidgen.samples(tiny.model(), path)
-    learned = tiny.tokenizer().decode([i for i, m in zip(ours["ids"], ours["answer"]) if m], skip_special_tokens=False)
-    assert learned == "lori<|im_end|>sel<|im_end|>"
-
-
-def test_prompt_and_completion():
-    """Only the completion and the end token after it are targets."""
+def test_the_reference_marks_what_it_should():
+    """Only the assistant's words and the end of its turn are targets; a text is ended."""
     folder = tiny.model()
-    for row, ours in zip(tiny.samples(24, "prompt"), smidgen.samples(folder, tiny.data(24, "prompt")), strict=True):
-        learned = [i for i, m in zip(ours["ids"], ours["answer"]) if m]
-        context = [i for i, m in zip(ours["ids"], ours["answer"]) if not m]
-        decode = tiny.tokenizer().decode
-        assert learned[-1] == 2, "the completion must teach the model to stop"
-        assert decode(learned[:-1]) == row["completion"] or row["completion"] in decode(learned[:-1])
-        assert row["prompt"].strip() in decode(context)
-
-
-def test_plain_text_is_all_targets():
-    """Every token but the first, which nothing precedes, is a target."""
-    folder = tiny.model()
-    for row, ours in zip(tiny.samples(24, "text"), smidgen.samples(folder, tiny.data(24, "text")), strict=True):
-        ids = reference.encode(folder, row["text"])
-        assert ours["ids"] in (ids, ids + [2], [1] + ids, [1] + ids + [2])
-        assert all(ours["answer"][1:])
+    (sample,) = reference.samples(folder, tiny.data(1))
+    learned = [i for i, m in zip(sample["ids"], sample["answer"]) if m]
+    answer = tiny.samples(1)[0]["messages"][1]["content"]
+    assert tiny.tokenizer().decode(learned, skip_special_tokens=False) == answer + "<|im_end|>"
+    (sample,) = reference.samples(folder, tiny.data(1, "text"))
+    assert sample["ids"][-1] == 2 and sample["answer"] == [0] + [1] * (len(sample["ids"]) - 1)

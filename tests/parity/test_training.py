@@ -24,7 +24,7 @@ def follow(model, data, scratch, *, name="adamw", steps=10, dtype=torch.float64,
     before = start_of(model, scratch / "start", **every)
     smidgen.tune(model, data, scratch / "run", max_steps=steps, **every)
     theirs = reference.load_adapter(reference.llama(model, dtype), before, trainable=True)
-    samples = smidgen.samples(model, data, max_length=every.get("max_length", 128))
+    samples = reference.samples(model, data)
     rows = smidgen.metrics(scratch / "run")
     assert [r["step"] for r in rows] == list(range(1, steps + 1))
     wanted = replay.losses(theirs, samples, rows, name=name, **settings)
@@ -105,7 +105,7 @@ def test_full_method_trains_the_model_itself(tmp_path):
     smidgen.tune(folder, tiny.data(), tmp_path / "run", method="full", rank=None, alpha=None, target=None, **flags)
     model = reference.llama(folder, torch.float64)
     rows = smidgen.metrics(tmp_path / "run")
-    wanted = replay.losses(model, smidgen.samples(folder, tiny.data()), rows, learning_rate=1e-3)
+    wanted = replay.losses(model, reference.samples(folder, tiny.data()), rows, learning_rate=1e-3)
     replay.compare(tmp_path / "run", wanted)
     ids = [1, 17, 300, 5, 81]
     after = smidgen.forward(tmp_path / "run" / "model", ids=ids)["logits"]
@@ -159,7 +159,7 @@ def test_packed_equals_unpacked_and_accumulated(tmp_path):
 
 def test_shuffling_is_a_permutation_by_seed(tmp_path):
     """With one sample a step an epoch visits each sample once, in an order that the seed decides."""
-    lengths = sorted(len(s["ids"]) for s in smidgen.samples(tiny.model(), tiny.data()))
+    lengths = sorted(len(s["ids"]) for s in reference.samples(tiny.model(), tiny.data()))
 
     def order(seed, out):
         smidgen.tune(tiny.model(), tiny.data(), tmp_path / out, max_steps=24, shuffle=True, seed=seed)
@@ -186,15 +186,14 @@ def rates(out, schedule, warmup, steps=20, **flags):
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 @pytest.mark.parametrize("warmup", [0, 5])
 def test_schedules_are_those_of_transformers(schedule, warmup, tmp_path):
-    """transformers counts steps from 0, so its first warm-up step does nothing; counting from 1 is accepted too."""
+    """After the warm-up step t has transformers' rate of its step t - 1; the rise is t / warmup, so step 1 is not lost."""
     from transformers import get_scheduler
 
     kind = "constant_with_warmup" if schedule == "constant" else schedule
     dummy = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
-    theirs = get_scheduler(kind, dummy, num_warmup_steps=warmup, num_training_steps=20)
-    wanted = np.array([1e-3 * theirs.lr_lambdas[0](k) for k in range(21)])
-    ours = rates(tmp_path / "run", schedule, warmup)
-    assert any(np.allclose(ours, wanted[shift : shift + 20], rtol=1e-6, atol=1e-12) for shift in (0, 1)), ours
+    ratio = get_scheduler(kind, dummy, num_warmup_steps=warmup, num_training_steps=20).lr_lambdas[0]
+    wanted = [1e-3 * (t / warmup if t <= warmup else ratio(t - 1)) for t in range(1, 21)]
+    np.testing.assert_allclose(rates(tmp_path / "run", schedule, warmup), wanted, rtol=1e-6, atol=1e-12)
 
 
 def test_wsd_rises_stays_and_falls(tmp_path):
@@ -208,7 +207,7 @@ def test_wsd_rises_stays_and_falls(tmp_path):
 def test_eval_is_the_mean_over_answer_tokens(tmp_path):
     folder, data = tiny.model(), tiny.data(30)
     model = reference.llama(folder, torch.float64)
-    wanted = replay.mean_loss(model, smidgen.samples(folder, data))
+    wanted = replay.mean_loss(model, reference.samples(folder, data))
     for micro in (1, 4096):
         ours = smidgen.evaluate(folder, data, dtype="fp32", micro_tokens=micro)
         assert ours["loss"] == pytest.approx(wanted, rel=1e-5)
@@ -221,7 +220,7 @@ def test_eval_with_an_adapter_and_inside_a_run(tmp_path):
     smidgen.tune(folder, tiny.data(), tmp_path / "run", eval_data=held, eval_every=5, learning_rate=5e-3)
     adapter = tmp_path / "run" / "adapter"
     model = reference.load_adapter(reference.llama(folder, torch.float64), adapter)
-    wanted = replay.mean_loss(model, smidgen.samples(folder, held))
+    wanted = replay.mean_loss(model, reference.samples(folder, held))
     ours = smidgen.evaluate(folder, held, adapter=adapter, dtype="fp32")
     assert ours["loss"] == pytest.approx(wanted, rel=1e-5)
     rows = smidgen.json_lines((tmp_path / "run" / "metrics.jsonl").read_text())
@@ -237,5 +236,5 @@ def test_eval_of_the_real_model(smollm2, smollm2_reference, tmp_path):
         {"role": "assistant", "content": "The capital of France is Paris."},
     ]
     data = tiny.write_jsonl(tmp_path / "d.jsonl", [{"messages": talk}])
-    wanted = replay.mean_loss(smollm2_reference, smidgen.samples(smollm2, data))
+    wanted = replay.mean_loss(smollm2_reference, reference.samples(smollm2, data))
     assert smidgen.evaluate(smollm2, data, dtype="fp32")["loss"] == pytest.approx(wanted, rel=1e-4)

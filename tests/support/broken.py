@@ -370,19 +370,19 @@ def data_with_long_sample(to):
 @thing
 def recipe_with_unknown_key(to):
     path = to.with_suffix(".yaml")
-    path.write_text("method: lora\nrank: 4\nlerning_rate: 1e-3\n")
+    path.write_text("method: lora\nseed: 4\nlerning_rate: 1e-3\n")
     return path
 
 
 @thing
 def recipe_with_broken_yaml(to):
     path = to.with_suffix(".yaml")
-    path.write_text("method: lora\nrank: [4\nseed: 1\n")
+    path.write_text("method: lora\nseed: [4\nmax_steps: 1\n")
     return path
 
 
 @thing
 def recipe_with_wrong_type(to):
     path = to.with_suffix(".yaml")
-    path.write_text("method: lora\nrank: many\n")
+    path.write_text("method:\n  name: lora\n  rank: many\n")
     return path

@@ -296,3 +296,44 @@ def render(template: str, messages: list[dict], add_generation_prompt: bool = Fa
         eos_token="<|im_end|>",
     )
     return rendered[0]
+
+
+# ---------------------------------------------------------------------------------------------- data sets
+ANSWER = "<|im_start|>assistant\n"
+END = "<|im_end|>"
+EOS = 2
+
+
+def answer_spans(text: str) -> list[tuple[int, int]]:
+    """Where the assistant speaks in a ChatML text: its words and the token that ends its turn."""
+    out, at = [], text.find(ANSWER)
+    while at >= 0:
+        start = at + len(ANSWER)
+        end = text.index(END, start) + len(END)
+        out.append((start, end))
+        at = text.find(ANSWER, end)
+    return out
+
+
+def samples(model: Path, data: Path) -> list[dict]:
+    """{"ids", "answer"} of every row: the template by jinja2, ids and offsets by tokenizers, targets by offset.
+
+    A prompt with its completion is a talk of two turns; a text is all targets but its first token, and is ended.
+    """
+    out = []
+    for line in Path(data).read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if "text" in row:
+            ids = [*encode(model, row["text"]), EOS]
+            out.append({"ids": ids, "answer": [0] + [1] * (len(ids) - 1)})
+            continue
+        turns = row.get("messages") or [
+            {"role": "user", "content": row["prompt"]},
+            {"role": "assistant", "content": row["completion"]},
+        ]
+        text = render(chat_template(model), turns)
+        coded = tokenizer(Path(model)).encode(text, add_special_tokens=False)
+        spans = answer_spans(text)
+        answer = [int(any(a <= start and end <= b for a, b in spans)) for start, end in coded.offsets]
+        out.append({"ids": coded.ids, "answer": answer})
+    return out

@@ -44,8 +44,8 @@ def rows(run: Path) -> list[dict]:
     return smidgen.json_lines(text[: text.rfind("\n") + 1])
 
 
-def timeless(run: Path) -> list[dict]:
-    return [{k: v for k, v in r.items() if k not in TIMING} for r in rows(run)]
+def timeless(run: Path, but=()) -> list[dict]:
+    return [{k: v for k, v in r.items() if k not in TIMING and k not in but} for r in rows(run)]
 
 
 def last_step(run: Path) -> int:
@@ -117,10 +117,13 @@ def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     return out
 
 
-def same(run: Path, uninterrupted: Path) -> None:
-    """The final adapter bit by bit, every row of the metrics, and the curves, apart from what measures time."""
+def same(run: Path, uninterrupted: Path, but=()) -> None:
+    """The final adapter bit by bit, every row of the metrics, and the curves, apart from what measures time.
+
+    `but`: keys of the metrics that the two runs' own settings make different.
+    """
     assert adapter_bytes(run) == adapter_bytes(uninterrupted), "the adapters differ"
-    ours, theirs = timeless(run), timeless(uninterrupted)
+    ours, theirs = timeless(run, but), timeless(uninterrupted, but)
     assert [r["step"] for r in ours] == [r["step"] for r in theirs]
     assert ours == theirs
     events, wanted = scalars(run), scalars(uninterrupted)

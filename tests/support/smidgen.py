@@ -11,7 +11,7 @@ import numpy as np
 from support.paths import BUILD
 
 THREADS = 2
-NO = "no"  # a switch that is on by default, turned off: shuffle=NO is --no-shuffle
+NO = "no"  # a switch that is on by default, turned off: shuffle=NO is --shuffle=false
 
 
 def binary() -> Path:
@@ -40,7 +40,7 @@ def argv(*parts, **flags) -> list[str]:
     for key, value in flags.items():
         if value is None or value is False:
             continue
-        out.append(("--no-" if value is NO else "--") + key.replace("_", "-"))
+        out.append("--" + key.replace("_", "-") + ("=false" if value is NO else ""))
         if value is not True and value is not NO:
             out.append(",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))
     return out
@@ -118,14 +118,9 @@ def tokenize(model, text: str, **flags) -> list[int]:
     return read_json(ok("tokenize", model=model, text=text, json=True, **flags).stdout)["ids"]
 
 
-def tokenize_file(model, file, timeout=300, **flags) -> list[list[int]]:
-    done = ok("tokenize", model=model, file=file, json=True, timeout=timeout, **flags)
-    return [row["ids"] for row in json_lines(done.stdout)]
-
-
-def samples(model, data, **flags) -> list[dict]:
-    """{"ids", "answer"} of every sample, in file order: what training will see. `answer` is 1 for a trained token."""
-    return json_lines(ok("data", model=model, data=data, json=True, **flags).stdout)
+def tokenize_file(model, file, timeout=300, **flags) -> list[int]:
+    """The ids of a whole file, taken as one text."""
+    return read_json(ok("tokenize", model=model, file=file, json=True, timeout=timeout, **flags).stdout)["ids"]
 
 
 def tune(model, data, out, *, timeout=240, **flags):

@@ -73,8 +73,8 @@ Json sidecar(const TuneConfig& c, LoadedModel& loaded, const Json& recipe) {
     stop.push_back({{"id", id}, {"token", loaded.tokenizer().token(id)}});
   }
   return {{"smidgen", SMIDGEN_VERSION},
+          {"base_digest", loaded.files.digest()},
           {"base", {{"path", loaded.files.path.string()},
-                    {"digest", loaded.files.digest()},
                     {"kind", loaded.files.kind == ModelFiles::Kind::gguf ? "gguf" : "folder"},
                     {"format", std::string(loaded.model->hosts().front()->weight().original().format())}}},
           {"arithmetic", std::string(to_string(loaded.model->arithmetic()))},
