@@ -137,10 +137,6 @@ class Lora : public Method {
     }
     // Of no meaning once trained, or meaningless without the extension that they configure.
     for (const char* key : {"bias", "init_lora_weights", "lora_dropout", "megatron_core", "qalora_group_size"}) j.erase(key);
-    // A lone string is a regular expression in PEFT, unless it is the one word that it knows.
-    for (const char* key : {"target_modules", "exclude_modules"}) {
-      if (j.contains(key) && j[key].is_string() && j[key] != "all-linear") j[key] = "re:" + j[key].get<std::string>();
-    }
     if (j.contains("exclude_modules") && j["exclude_modules"].is_null()) j.erase("exclude_modules");
     return write_config(smidgen::from_peft<LoraConfig>(j, {.handled = adapter_keys(), .allow = allow, .where = where}, kept));
   }
