@@ -24,10 +24,10 @@ SETTINGS = {
     "warmup_steps": 10,
     "dtype": "fp32",
     "seed": 5,
-    "eval_every": 50,
+    "eval_every": 40,
     "quiet": True,
 }
-STEPS, SAVE = 240, 4
+STEPS, SAVE = 120, 3
 
 
 def arguments(model, data, out, **flags) -> dict:
