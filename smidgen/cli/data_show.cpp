@@ -5,61 +5,12 @@
 #include "smidgen/cli/data_sets.h"
 #include "smidgen/io/json_file.h"
 #include "smidgen/io/model_files.h"
+#include "smidgen/text/dataset_row.h"
 #include "smidgen/text/tokenizer.h"
 
 namespace smidgen {
 
 namespace {
-
-const std::vector<std::string> kKeys = {"messages", "prompt", "completion", "text",
-                                        "tools",    "source", "id",         "meta"};
-
-const std::string& text_of(const Json& row, const char* key, const std::string& where) {
-  const auto it = row.find(key);
-  if (it == row.end()) throw Error(ErrorKind::format, str("no '", key, "'"), where);
-  if (!it->is_string())
-    throw Error(ErrorKind::format, str("'", key, "' is not a string: ", it->type_name()), where);
-  return it->get_ref<const std::string&>();
-}
-
-// The form of a row, and the texts that it holds.
-std::string read_row(const Json& row, const std::string& where, std::vector<std::string>& texts) {
-  if (!row.is_object())
-    throw Error(ErrorKind::format, str("expected an object, found ", row.type_name()), where);
-  for (const auto& item : row.items()) {
-    if (std::find(kKeys.begin(), kKeys.end(), item.key()) == kKeys.end()) {
-      throw Error(ErrorKind::format, str("unknown key '", item.key(), "'"), where,
-                  did_you_mean(item.key(), kKeys, str("known: ", join(kKeys))));
-    }
-  }
-  const bool chat = row.contains("messages"),
-             pair = row.contains("prompt") || row.contains("completion"),
-             text = row.contains("text");
-  if (int{chat} + int{pair} + int{text} != 1) {
-    throw Error(ErrorKind::format, "a row is either messages, or prompt and completion, or text",
-                where);
-  }
-  if (text) {
-    texts.push_back(text_of(row, "text", where));
-    return "text";
-  }
-  if (pair) {
-    texts.push_back(text_of(row, "prompt", where));
-    texts.push_back(text_of(row, "completion", where));
-    return "prompt/completion";
-  }
-  const Json& messages = row["messages"];
-  if (!messages.is_array() || messages.empty())
-    throw Error(ErrorKind::format, "'messages' is not a list with an entry", where);
-  for (const Json& message : messages) {
-    if (!message.is_object()) throw Error(ErrorKind::format, "a message is not an object", where);
-    (void)text_of(message, "role", where);
-    // An assistant that only calls a tool has null content.
-    if (message.contains("content") && message["content"].is_null()) continue;
-    texts.push_back(text_of(message, "content", where));
-  }
-  return "messages";
-}
 
 // Characters of UTF-8, not bytes; the JSON reader has checked the encoding.
 int64_t characters(const std::string& text) {
@@ -98,8 +49,8 @@ Json show_data(const fs::path& file, const std::string& model) {
     if (text.find_first_not_of(" \r\t") == std::string_view::npos) continue;
     const std::string where = str(file.string(), ":", line);
     Json row = parse_json(text, where);
-    std::vector<std::string> texts;
-    const std::string form = read_row(row, where, texts);
+    const auto [row_form, texts] = row_texts(row, where);
+    const std::string form = to_string(row_form);
     if (format.empty()) {
       format = form, first_where = where, first = row;
     } else if (form != format) {

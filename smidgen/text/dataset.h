@@ -7,6 +7,7 @@
 //   {"prompt": ..., "completion": ...}                   with a chat template: one user and one assistant turn;
 //                                                        without (or chat_template none): prompt, completion, eos
 //   {"text": ...}                                        every token after the first is an answer; eos appended
+// A row of any form may also hold "meta", "id" and "source", whatever they are; they are not read. Other keys are errors.
 // Plain text: documents are separated by blank lines, and each is a {"text": ...} row. Lines inside stay as they are.
 //
 // A sample begins with exactly one BOS when the tokenizer adds one; where the template writes it, none is added.

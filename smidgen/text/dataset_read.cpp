@@ -15,11 +15,6 @@ namespace {
 constexpr size_t kMaxLine = size_t{256} << 20;
 constexpr size_t kShown = 5;  // lines that a list in a message names
 
-const char* name_of(RowForm form) {
-  const char* names[] = {"messages", "prompt/completion", "text"};
-  return names[static_cast<int>(form)];
-}
-
 }  // namespace
 
 class DatasetBuilder {
@@ -86,7 +81,7 @@ class DatasetBuilder {
       form_ = form;
       form_line_ = line;
     } else if (form != form_) {
-      throw Error(ErrorKind::data, str("rows of two forms in one file: line ", form_line_, " is ", name_of(form_), ", line ", line, " is ", name_of(form)), where);
+      throw Error(ErrorKind::data, str("rows of two forms in one file: line ", form_line_, " is ", to_string(form_), ", line ", line, " is ", to_string(form)), where);
     }
     row(json, where);
   }

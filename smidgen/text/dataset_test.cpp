@@ -101,6 +101,15 @@ TEST_F(DatasetTest, TooLongSamples) {
   EXPECT_EQ(cut.at(0).ids.size(), 4u);
 }
 
+TEST_F(DatasetTest, NotesInARowAreNotRead) {
+  const std::string notes = R"(, "meta": {"text": "no", "line": 3}, "id": 7, "source": null})";
+  for (const std::string row : {R"({"text": "the cat")", R"({"prompt": "the", "completion": "cat")",
+                                R"({"messages": [{"role": "user", "content": "the"}, {"role": "assistant", "content": "cat"}])"}) {
+    EXPECT_EQ(load(put("with.jsonl", row + notes)).digest(), load(put("bare.jsonl", row + "}")).digest()) << row;
+  }
+  refuse(put("m.jsonl", "{\"text\": \"a\", \"metta\": 1}\n"), "did you mean 'meta'");
+}
+
 TEST_F(DatasetTest, BadInputIsNamedWithItsLine) {
   refuse(put("1.jsonl", ""), "empty");
   refuse(put("2.jsonl", "\n\n"), "empty");
@@ -111,6 +120,9 @@ TEST_F(DatasetTest, BadInputIsNamedWithItsLine) {
   refuse(put("7.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\xFF\"}\n"), "7.jsonl:2");
   refuse(put("8.jsonl", "{\"messages\": [{\"role\": \"asistant\", \"content\": \"a\"}]}\n"), "did you mean 'assistant'");
   refuse(put("9.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n"), "no answer token");
+  refuse(put("10.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": 3}]}\n"), "should be a string, not number");
+  refuse(put("10.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": null}]}\n"), "should be a string, not null");
+  refuse(put("10.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": [\"a\"]}]}\n"), "should be an object, not string");
   refuse(put("10.jsonl", "[1]\n"), "should be an object");
   refuse(folder_, "folder");
   refuse(folder_ / "missing.jsonl", "missing.jsonl");
