@@ -120,7 +120,7 @@ void run_chat(const Invocation& invocation) {
 
 }  // namespace
 
-VerbEntry chat_verb() {
+CoreVerb chat_verb() {
   return {"chat", "Talk with a model",
           Json::array({Json::array({"smidgen chat model.gguf", "talk in the terminal"}),
                        Json::array({"printf 'Hello\\nAnd now in French\\n' | smidgen chat model.gguf --greedy", "one turn a line"})}),

@@ -13,8 +13,8 @@ namespace smidgen {
 
 namespace {
 
-const std::vector<VerbEntry>& verbs() {
-  static const std::vector<VerbEntry> table = {tune_verb(), generate_verb(), chat_verb(), eval_verb(), forward_verb(), export_verb()};
+const std::vector<CoreVerb>& verbs() {
+  static const std::vector<CoreVerb> table = {tune_verb(), generate_verb(), chat_verb(), eval_verb(), forward_verb(), export_verb()};
   return table;
 }
 
@@ -38,7 +38,7 @@ Json registries() {
 
 Json schema_document() {
   Json all = Json::object();
-  for (const VerbEntry& verb : verbs()) {
+  for (const CoreVerb& verb : verbs()) {
     Json& entry = all[verb.name] = {{"summary", verb.summary}, {"fields", verb.describe()}, {"examples", verb.examples}};
     if (!verb.positional.empty()) entry["positional"] = verb.positional;
   }
@@ -51,7 +51,7 @@ void run_verb(const Invocation& invocation) {
   // base/threads counts torch's threads, so this sets both.
   at::set_num_threads(invocation.threads);
   // The console of this library is the command's own: both link libsmidgen.so.
-  for (const VerbEntry& verb : verbs()) {
+  for (const CoreVerb& verb : verbs()) {
     if (verb.name == invocation.verb) return verb.run(invocation);
   }
   throw Error(ErrorKind::usage, str("the core library has no verb '", invocation.verb, "'"));

@@ -92,7 +92,7 @@ void run_eval(const Invocation& invocation) {
 
 }  // namespace
 
-VerbEntry eval_verb() {
+CoreVerb eval_verb() {
   return {"eval", "Score a model on data",
           Json::array({Json::array({"smidgen eval --model model.gguf --data held_out.jsonl", "loss and perplexity of the base"}),
                        Json::array({"smidgen eval --model model.gguf --adapter run/adapter --data held_out.jsonl --json",

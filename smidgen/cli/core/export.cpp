@@ -45,7 +45,7 @@ void run_export(const Invocation& invocation) {
 
 }  // namespace
 
-VerbEntry export_verb() {
+CoreVerb export_verb() {
   return {"export", "Merge an adapter into its base",
           Json::array({Json::array({"smidgen export --model model.gguf --adapter run/adapter --out merged", "a folder that transformers opens"}),
                        Json::array({"smidgen export --model model.gguf --out plain --dtype-out bf16", "a GGUF file as a folder"})}),

@@ -94,7 +94,7 @@ void run_forward(const Invocation& invocation) {
 
 }  // namespace
 
-VerbEntry forward_verb() {
+CoreVerb forward_verb() {
   return {"forward", "Write logits and hidden states",
           Json::array({Json::array({"smidgen forward --model model.gguf --text 'Once upon a time' --out out.safetensors", "for a text"}),
                        Json::array({"smidgen forward --model model.gguf --adapter run/adapter --ids 1,2,3 --dtype fp32 --out out.safetensors",

@@ -90,7 +90,7 @@ void run_generate(const Invocation& invocation) {
 
 }  // namespace
 
-VerbEntry generate_verb() {
+CoreVerb generate_verb() {
   return {"generate", "Generate text",
           Json::array({Json::array({"smidgen generate --model model.gguf --prompt 'Name three rivers.'", "answer a prompt"}),
                        Json::array({"smidgen generate --model model.gguf --adapter run/adapter --raw --greedy < start.txt",

@@ -268,7 +268,7 @@ void run_tune(const Invocation& call) { Tuner(call).run(); }
 
 }  // namespace
 
-VerbEntry tune_verb() {
+CoreVerb tune_verb() {
   return {.name = "tune",
           .summary = "Train a method on data; leaves a run folder with adapter, metrics and report",
           .examples = {{"smidgen tune --model model.gguf --data train.jsonl --out run", "LoRA on every linear layer"},

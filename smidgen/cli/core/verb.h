@@ -8,7 +8,7 @@
 
 namespace smidgen {
 
-struct VerbEntry {
+struct CoreVerb {
   std::string name;
   std::string summary;     // one line
   Json examples;           // [[command, remark], ...]
@@ -17,12 +17,12 @@ struct VerbEntry {
   std::string positional;  // field that a bare word sets; empty: a bare word is the recipe
 };
 
-VerbEntry chat_verb();
-VerbEntry eval_verb();
-VerbEntry export_verb();
-VerbEntry forward_verb();
-VerbEntry generate_verb();
-VerbEntry tune_verb();
+CoreVerb chat_verb();
+CoreVerb eval_verb();
+CoreVerb export_verb();
+CoreVerb forward_verb();
+CoreVerb generate_verb();
+CoreVerb tune_verb();
 
 // A JSON value as one line on stdout.
 void print_json(const Json& value);

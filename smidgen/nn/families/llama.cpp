@@ -104,11 +104,21 @@ class Llama : public Family {
     const Json config = config_of(files);
     const std::string where = files.kind == ModelFiles::Kind::folder ? (files.path / "config.json").string() : files.path.string();
     ConfigReader reader(config, where);
-    const DecoderSpec spec = spec_from(reader);
+    DecoderSpec spec = spec_from(reader);
     validate(spec, where);
-    // A tied checkpoint may still store the output matrix; it equals the embedding and is not read.
+    // A tied checkpoint may still store the output matrix. Usually it is the embedding again and need not be read; where it
+    // is another matrix, it is used, as transformers 5 does.
     std::vector<std::string> ignorable = {".*rotary_emb\\.inv_freq"};
-    if (spec.tied) ignorable.push_back("lm_head\\.weight");
+    if (spec.tied && files.kind == ModelFiles::Kind::folder && files.tensors->contains("lm_head.weight")) {
+      const TensorView head = files.tensors->view("lm_head.weight");
+      const TensorView table = files.tensors->view("model.embed_tokens.weight");
+      spec.tied = head.format == table.format && std::equal(head.bytes.begin(), head.bytes.end(), table.bytes.begin(), table.bytes.end());
+      if (spec.tied) {
+        ignorable.push_back("lm_head\\.weight");
+      } else {
+        log_note("config.json ties the output matrix to the embedding, but the file holds another one, which is used (", where, ")");
+      }
+    }
     WeightReader weights(files, table(), ignorable);
     return std::make_unique<Decoder>(spec, config, weights, options);
   }
