@@ -83,6 +83,16 @@ TEST(ChatTemplate, HostileTemplatesAreStopped) {
   refuse(blocks, ErrorKind::format, "deep");
   refuse("{% set n = namespace() %}{% set n.n = [n] %}", ErrorKind::unsupported, "namespace");
   refuse("\xFF", ErrorKind::format, "UTF-8");
+  // Values grow without nested source: a chain that would overflow the stack, and 60 lists that print as 2^60.
+  const auto grow = [](const std::string& step, const std::string& use) {
+    return "{% set n = namespace(x=[], y=[]) %}{% for i in range(20000) %}{% set n.x = " + step + " %}{% endfor %}{{ " + use + " }}";
+  };
+  for (const std::string use : {"n.x", "n.x|tojson", "n.x == n.y", "1"}) {
+    refuse(grow("[n.x]", use), ErrorKind::resource, "500 deep");
+    refuse(grow("{'a': n.x}", use), ErrorKind::resource, "500 deep");
+    refuse(grow("(n.x,)", use), ErrorKind::resource, "500 deep");
+    refuse(grow("[n.x, n.x]", use), ErrorKind::resource, "line 1");
+  }
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ Sample from_messages(const Json& messages, const Json& row, const std::string& w
   try {
     chat = chat_template.render_with_spans(messages, variables);
   } catch (const Error& error) {
-    throw Error(error.kind(), error.message(), str(where, ", ", error.where()), error.hint());
+    throw Error(error.kind(), error.message(), error.where().empty() ? where : str(where, ", ", error.where()), error.hint());
   }
   const Encoding encoding = tokenizer.encode_with_offsets(chat.text, kPlain);
   Sample sample;

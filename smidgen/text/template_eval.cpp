@@ -70,7 +70,12 @@ std::string Renderer::run(const Node& body, Dict variables) {
   scopes_.assign(1, {});
   for (auto& item : variables) scopes_[0].push_back(std::move(item));
   out_.assign(1, "");
-  exec_body(body);
+  try {
+    exec_body(body);
+  } catch (const Error& error) {
+    if (error.where().empty()) fail(error.message(), error.kind());  // a value that grew too large knows no line
+    throw;
+  }
   return std::move(out_[0]);
 }
 

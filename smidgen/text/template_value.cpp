@@ -65,8 +65,45 @@ std::string json_text(const std::string& text, bool ascii) {
 
 }  // namespace
 
-Value Value::list(List value) { return Data(std::make_shared<const List>(std::move(value))); }
-Value Value::tuple(List value) { return Data(std::make_shared<const Tuple>(Tuple{std::move(value)})); }
+void Value::hold(const Value& item) {
+  depth_ = std::max(depth_, item.depth_ + 1);
+  size_ += item.size_;
+  if (depth_ > kMaxValueDepth)
+    throw Error(ErrorKind::resource, smidgen::str("a template value nested more than ", kMaxValueDepth, " deep"));
+  if (size_ > kMaxValueSize) throw Error(ErrorKind::resource, smidgen::str("a template value of more than ", kMaxValueSize, " bytes"));
+}
+
+Value Value::text(std::string value) {
+  const size_t size = value.size();
+  Value out = Data(std::make_shared<const std::string>(std::move(value)));
+  out.size_ += size;
+  return out;
+}
+
+Value Value::list(List value) {
+  const auto all = std::make_shared<const List>(std::move(value));
+  Value out = Data(all);
+  for (const Value& item : *all) out.hold(item);
+  return out;
+}
+
+Value Value::tuple(List value) {
+  const auto all = std::make_shared<const Tuple>(Tuple{std::move(value)});
+  Value out = Data(all);
+  for (const Value& item : all->items) out.hold(item);
+  return out;
+}
+
+Value Value::dict(Dict value) {
+  const auto all = std::make_shared<const Dict>(std::move(value));
+  Value out = Data(all);
+  for (const auto& [key, item] : *all) {
+    out.size_ += key.size();
+    out.hold(item);
+  }
+  return out;
+}
+
 Value Value::callable(Callable value) { return Data(std::make_shared<const Callable>(std::move(value))); }
 
 Value Value::from_json(const Json& json) {

@@ -30,6 +30,9 @@ struct Slots {
   Dict items;
 };
 
+constexpr uint32_t kMaxValueDepth = 500;
+constexpr uint64_t kMaxValueSize = uint64_t{1} << 28;  // bytes of text and 4 for everything else, each as often as it occurs
+
 class Value {
  public:
   using Data = std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const std::string>,
@@ -42,10 +45,12 @@ class Value {
   static Value boolean(bool value) { return Data(value); }
   static Value integer(int64_t value) { return Data(value); }
   static Value number(double value) { return Data(value); }
-  static Value text(std::string value) { return Data(std::make_shared<const std::string>(std::move(value))); }
+  static Value text(std::string value);
+  // These three throw resource for a value deeper than kMaxValueDepth or larger than kMaxValueSize: str(), repr(), equals()
+  // and the destructor recurse, and a list that holds one list twice, sixty times over, has 2^60 leaves in 60 objects.
   static Value list(List value);
   static Value tuple(List value);
-  static Value dict(Dict value) { return Data(std::make_shared<const Dict>(std::move(value))); }
+  static Value dict(Dict value);
   static Value slots(Slots* value) { return Data(value); }
   static Value callable(Callable value);
   static Value from_json(const Json& json);
@@ -83,7 +88,12 @@ class Value {
   bool equals(const Value& other) const;
 
  private:
+  // Throws when it is too much.
+  void hold(const Value& item);
+
   Data data_;
+  uint32_t depth_ = 0;
+  uint64_t size_ = 4;
 };
 
 struct Tuple {
