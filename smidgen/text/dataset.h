@@ -12,7 +12,8 @@
 //
 // A sample begins with exactly one BOS when the tokenizer adds one; where the template writes it, none is added.
 // The end-of-turn token (or eos) is an answer token, since the model must learn to stop; white space that the template
-// writes after it is not.
+// writes after it is not. An answer that begins with white space can share a token with the end of the template's text
+// ("\n" and "    x"); that token is an answer token, as in transformers, and no generation prompt leads to it.
 #pragma once
 
 #include <cstdint>

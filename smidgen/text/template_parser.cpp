@@ -18,7 +18,7 @@ class Parser {
 
  private:
   struct Depth {
-    explicit Depth(Parser& parser) : parser(parser) {
+    explicit Depth(Parser& owner) : parser(owner) {
       if (++parser.depth_ > parser.limits_.depth) parser.fail("too deeply nested");
     }
     ~Depth() { --parser.depth_; }

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "smidgen/base/error.h"
+#include "smidgen/text/byte_level.h"
 #include "smidgen/text/tokenizer.h"
 
 namespace smidgen {
@@ -126,6 +127,14 @@ void read_model(const Node& model, BpeVocabulary& out) {
       throw Error(ErrorKind::format, str("id ", id, " stands for two tokens, '", place, "' and '", token, "'"),
                   vocabulary.where());
     place = token;
+  }
+  if (const Json* unknown = model.find("unk_token"); unknown && *unknown != "") {
+    // With every byte in the vocabulary nothing is ever unknown, and the key has no effect.
+    for (int byte = 0; byte < 256; ++byte) {
+      if (!vocabulary.find(to_byte_letters(std::string(1, static_cast<char>(byte)))))
+        model.refuse(str("BPE with the unk_token ", unknown->dump(), " and no token for byte ", byte),
+                     "known: a vocabulary with all 256 bytes, or no unk_token in the model");
+    }
   }
   read_merges(model, out);
 }

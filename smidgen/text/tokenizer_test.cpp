@@ -126,6 +126,11 @@ TEST(TokenizerJson, HostileFilesAreRefusedInWords) {
   refuse(with("/model/merges/0", "nothere t"), ErrorKind::format, "nothere");
   refuse(with("/model/byte_fallback", true), ErrorKind::unsupported, "byte_fallback");
   refuse(with("/model/byte_fallback", "x"), ErrorKind::format, "byte_fallback");
+  // An unknown token matters only where a byte has no token.
+  Json unknown = with("/model/unk_token", "<|end|>");
+  EXPECT_NO_THROW(make(unknown));
+  unknown["model"]["vocab"].erase("\u0100");
+  refuse(unknown, ErrorKind::unsupported, "no token for byte 0");
   refuse(with("/pre_tokenizer", nullptr), ErrorKind::unsupported, "pre-tokeniser");
   refuse(with("/pre_tokenizer", {{"type", "Metaspace"}}), ErrorKind::unsupported, "Metaspace");
   refuse(with("/normalizer", {{"type", "BertNormalizer"}}), ErrorKind::unsupported, "BertNormalizer");
