@@ -3,9 +3,9 @@
 // Supported: byte-level BPE, from `tokenizer.json` and from GGUF metadata. Other models, normalisers, pre-tokenisers,
 // post-processors and decoders are refused by name (`unsupported`).
 //
-// GGUF. The vocabulary names its pre-tokeniser only by a word (`tokenizer.ggml.pre`). transformers' conversion builds
-// GPT-2's for all of them, without the digit rule of SmolLM2; its ids then differ from those the model was trained
-// with ("2024" becomes one piece). This reader follows the original tokenizer of the model:
+// GGUF. The vocabulary names its pre-tokeniser only by a word (`tokenizer.ggml.pre`). transformers' conversion (5.23)
+// builds GPT-2's for every word. Without SmolLM2's digit rule "  42" begins with two tokens of one space, not one of two (363 of
+// 10 082 test lines get other ids). This reader follows the original tokenizer of the model:
 //   smollm          Sequence[Digits(individual), ByteLevel], null normaliser
 //   gpt-2           ByteLevel
 // and refuses every other word, `default` and none at all included, rather than guess.
