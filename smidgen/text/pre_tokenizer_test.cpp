@@ -19,7 +19,8 @@ std::vector<std::string> pieces_of(const std::string& text, bool individual, boo
   Alignment alignment;
   EXPECT_FALSE(splitter.split(text, pieces, rewritten, alignment));
   std::vector<std::string> out;
-  for (const Piece& piece : pieces) out.push_back(text.substr(piece.begin, piece.end - piece.begin));
+  for (const Piece& piece : pieces)
+    out.push_back(text.substr(piece.begin, piece.end - piece.begin));
   return out;
 }
 
@@ -27,11 +28,13 @@ using Words = std::vector<std::string>;
 
 TEST(PreTokenizer, DigitsAloneOrInRuns) {
   const std::string text = "  42 x7²³Ⅷ½٣٤a";
-  EXPECT_EQ(pieces_of(text, true, false), (Words{"  ", "4", "2", " x", "7", "²", "³", "Ⅷ", "½", "٣", "٤", "a"}));
+  EXPECT_EQ(pieces_of(text, true, false),
+            (Words{"  ", "4", "2", " x", "7", "²", "³", "Ⅷ", "½", "٣", "٤", "a"}));
   EXPECT_EQ(pieces_of(text, false, false), (Words{"  ", "42", " x", "7²³Ⅷ½٣٤", "a"}));
 }
 
-// The space before a number is a piece of its own, which is where GPT-2's pre-tokeniser alone differs.
+// The space before a number is a piece of its own, which is where GPT-2's pre-tokeniser alone
+// differs.
 TEST(PreTokenizer, WordsWithinWhatDigitsLeave) {
   EXPECT_EQ(pieces_of("  42 it's 7", true, true), (Words{"  ", "4", "2", " it", "'s", " ", "7"}));
   EXPECT_EQ(pieces_of("  42 it's 7", false, true), (Words{"  ", "42", " it", "'s", " ", "7"}));
