@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
+#include <mutex>
 
 #include "smidgen/base/error.h"
 
@@ -20,7 +22,12 @@ std::atomic<const ThreadPool*> current_pool{&kCallingThread};
 
 void install_thread_pool(const ThreadPool& pool) {
   SMIDGEN_ASSERT(pool.run && pool.size);
-  current_pool = new ThreadPool(pool);  // lives as long as the process: loops may still run at exit
+  // Pools live as long as the process, replaced ones too: loops may still run in them, also at exit. The list keeps them
+  // reachable, so that leak checkers see no leak.
+  static std::mutex mutex;
+  static auto& all = *new std::deque<ThreadPool>;
+  const std::lock_guard lock(mutex);
+  current_pool = &all.emplace_back(pool);
 }
 
 int thread_count() {

@@ -11,8 +11,8 @@ void AddedTokenFinder::add(const AddedToken& token, const std::string& content) 
   uint32_t node = 0;
   first_[static_cast<uint8_t>(content[0])] = true;
   for (const char c : content) {
-    const auto [edge, is_new] =
-        edges_.emplace(uint64_t{node} << 8 | static_cast<uint8_t>(c), static_cast<uint32_t>(token_at_.size()));
+    const auto [edge, is_new] = edges_.emplace(uint64_t{node} << 8 | static_cast<uint8_t>(c),
+                                               static_cast<uint32_t>(token_at_.size()));
     if (is_new) token_at_.push_back(-1);
     node = edge->second;
   }
@@ -35,7 +35,8 @@ int32_t AddedTokenFinder::longest(std::string_view text, size_t at, size_t& leng
   return best;
 }
 
-void AddedTokenFinder::split(std::string_view text, bool with_special, std::vector<TokenSegment>& out) const {
+void AddedTokenFinder::split(std::string_view text, bool with_special,
+                             std::vector<TokenSegment>& out) const {
   out.clear();
   size_t done = 0;
   for (size_t at = 0; at < text.size();) {

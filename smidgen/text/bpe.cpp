@@ -38,12 +38,14 @@ uint64_t pair_of(int32_t left, int32_t right) {
 
 }  // namespace
 
-Bpe::Bpe(const BpeVocabulary& vocabulary, const std::vector<std::string>& bytes, const std::string& where)
+Bpe::Bpe(const BpeVocabulary& vocabulary, const std::vector<std::string>& bytes,
+         const std::string& where)
     : bytes_(bytes) {
   std::unordered_map<std::string_view, int32_t> id_of;
   id_of.reserve(vocabulary.tokens.size());
   for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
-    if (!vocabulary.tokens[id].empty()) id_of.emplace(vocabulary.tokens[id], static_cast<int32_t>(id));
+    if (!vocabulary.tokens[id].empty())
+      id_of.emplace(vocabulary.tokens[id], static_cast<int32_t>(id));
   }
   for (int byte = 0; byte < 256; ++byte) {
     const auto found = id_of.find(to_byte_letters(std::string(1, static_cast<char>(byte))));
@@ -61,14 +63,16 @@ Bpe::Bpe(const BpeVocabulary& vocabulary, const std::vector<std::string>& bytes,
       const auto found = id_of.find(*parts[i]);
       if (found == id_of.end())
         throw Error(ErrorKind::format,
-                    str("merge ", rank, " ('", left, "' '", right, "') needs the token '", *parts[i],
-                        "', which the vocabulary does not have"),
+                    str("merge ", rank, " ('", left, "' '", right, "') needs the token '",
+                        *parts[i], "', which the vocabulary does not have"),
                     where);
       ids[i] = found->second;
     }
     uint64_t slot = mix(pair_of(ids[0], ids[1])) & merge_mask_;
-    while (merges_[slot].id >= 0 && merges_[slot].pair != pair_of(ids[0], ids[1])) slot = (slot + 1) & merge_mask_;
-    merges_[slot] = {pair_of(ids[0], ids[1]), static_cast<uint32_t>(rank), ids[2]};  // a repeated pair: the last wins
+    while (merges_[slot].id >= 0 && merges_[slot].pair != pair_of(ids[0], ids[1]))
+      slot = (slot + 1) & merge_mask_;
+    merges_[slot] = {pair_of(ids[0], ids[1]), static_cast<uint32_t>(rank),
+                     ids[2]};  // a repeated pair: the last wins
   }
   put_words(bytes);
   whole_.assign(bytes.size(), 0);
@@ -78,7 +82,8 @@ Bpe::Bpe(const BpeVocabulary& vocabulary, const std::vector<std::string>& bytes,
     if (word.empty() || find(word) != static_cast<int32_t>(id)) continue;
     ids.clear();
     if (!vocabulary.ignore_merges) encode(word, ids, nullptr);
-    whole_[id] = vocabulary.ignore_merges || (ids.size() == 1 && ids[0] == static_cast<int32_t>(id));
+    whole_[id] =
+        vocabulary.ignore_merges || (ids.size() == 1 && ids[0] == static_cast<int32_t>(id));
   }
 }
 
@@ -88,7 +93,8 @@ void Bpe::put_words(const std::vector<std::string>& bytes) {
   for (size_t id = 0; id < bytes.size(); ++id) {
     if (bytes[id].empty()) continue;
     uint64_t slot = hash_bytes(bytes[id]) & word_mask_;
-    while (words_[slot] >= 0 && bytes_[static_cast<size_t>(words_[slot])] != bytes[id]) slot = (slot + 1) & word_mask_;
+    while (words_[slot] >= 0 && bytes_[static_cast<size_t>(words_[slot])] != bytes[id])
+      slot = (slot + 1) & word_mask_;
     if (words_[slot] < 0) words_[slot] = static_cast<int32_t>(id);
   }
 }
@@ -153,7 +159,8 @@ void Bpe::merge_long(std::vector<Symbol>& symbols) const {
   const auto candidate = [&](int32_t at, auto&& put) {
     const int32_t next = symbols[static_cast<size_t>(at)].next;
     if (next < 0) return;
-    const int32_t left = symbols[static_cast<size_t>(at)].id, right = symbols[static_cast<size_t>(next)].id;
+    const int32_t left = symbols[static_cast<size_t>(at)].id,
+                  right = symbols[static_cast<size_t>(next)].id;
     if (const Merge* entry = merge(left, right)) put(Candidate{entry->rank, at, entry->pair});
   };
   for (size_t i = 0; i < symbols.size(); ++i) {
@@ -183,7 +190,8 @@ void Bpe::merge_long(std::vector<Symbol>& symbols) const {
   symbols.resize(kept);
 }
 
-void Bpe::encode(std::string_view word, std::vector<int32_t>& ids, std::vector<uint32_t>* lengths) const {
+void Bpe::encode(std::string_view word, std::vector<int32_t>& ids,
+                 std::vector<uint32_t>* lengths) const {
   if (word.empty()) return;
   const int32_t direct = find(word);
   if (direct >= 0 && !whole_.empty() && whole_[static_cast<size_t>(direct)]) {

@@ -13,14 +13,17 @@ namespace smidgen {
 
 class Bpe {
  public:
-  // `bytes[id]` is what a token stands for. Throws format when a merge names a token that does not exist.
-  Bpe(const BpeVocabulary& vocabulary, const std::vector<std::string>& bytes, const std::string& where);
+  // `bytes[id]` is what a token stands for. Throws format when a merge names a token that does not
+  // exist.
+  Bpe(const BpeVocabulary& vocabulary, const std::vector<std::string>& bytes,
+      const std::string& where);
 
-  // Appends the ids of one word and, when `lengths` is given, the bytes of each. Bytes that the vocabulary lacks are left
-  // out (their length counts for the token after, or for none).
-  void encode(std::string_view word, std::vector<int32_t>& ids, std::vector<uint32_t>* lengths) const;
-  // The oracle of the tests: merges the lowest rank first, leftmost on ties, until no pair is left. Quadratic in the
-  // word; ignores ignore_merges.
+  // Appends the ids of one word and, when `lengths` is given, the bytes of each. Bytes that the
+  // vocabulary lacks are left out (their length counts for the token after, or for none).
+  void encode(std::string_view word, std::vector<int32_t>& ids,
+              std::vector<uint32_t>* lengths) const;
+  // The oracle of the tests: merges the lowest rank first, leftmost on ties, until no pair is left.
+  // Quadratic in the word; ignores ignore_merges.
   std::vector<int32_t> encode_reference(std::string_view word) const;
 
   bool has_byte(uint8_t byte) const { return byte_id_[byte] >= 0; }

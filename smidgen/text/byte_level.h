@@ -1,4 +1,5 @@
-// GPT-2's alphabet: one printable letter for every byte, so that any bytes can stand in a vocabulary file.
+// GPT-2's alphabet: one printable letter for every byte, so that any bytes can stand in a
+// vocabulary file.
 #pragma once
 
 #include <optional>

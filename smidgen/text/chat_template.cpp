@@ -11,7 +11,8 @@ struct ChatTemplate::Program {
   tmpl::NodePtr body;
   bool marks_answers = false;  // has {% generation %}
 
-  std::string render(const Json& messages, const Json& variables, const bool* prompt, std::vector<TextSpan>* spans) const;
+  std::string render(const Json& messages, const Json& variables, const bool* prompt,
+                     std::vector<TextSpan>* spans) const;
 };
 
 namespace {
@@ -24,7 +25,9 @@ bool has_generation(const tmpl::Node& node) {
   return false;
 }
 
-bool is_prefix(const std::string& part, const std::string& whole) { return whole.compare(0, part.size(), part) == 0; }
+bool is_prefix(const std::string& part, const std::string& whole) {
+  return whole.compare(0, part.size(), part) == 0;
+}
 
 }  // namespace
 
@@ -33,7 +36,8 @@ ChatTemplate::ChatTemplate(std::string source, std::string name, TemplateLimits 
   program->source = std::move(source);
   program->name = std::move(name);
   program->limits = limits;
-  program->body = tmpl::parse(tmpl::lex(program->source, program->name), program->name, program->limits);
+  program->body =
+      tmpl::parse(tmpl::lex(program->source, program->name), program->name, program->limits);
   program->marks_answers = has_generation(*program->body);
   program_ = std::move(program);
 }
@@ -41,11 +45,14 @@ ChatTemplate::ChatTemplate(std::string source, std::string name, TemplateLimits 
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 
-std::string ChatTemplate::Program::render(const Json& messages, const Json& variables, const bool* prompt,
-                                          std::vector<TextSpan>* spans) const {
-  if (!messages.is_array()) throw Error(ErrorKind::usage, str("messages should be a list, not ", messages.type_name()), name);
+std::string ChatTemplate::Program::render(const Json& messages, const Json& variables,
+                                          const bool* prompt, std::vector<TextSpan>* spans) const {
+  if (!messages.is_array())
+    throw Error(ErrorKind::usage, str("messages should be a list, not ", messages.type_name()),
+                name);
   if (!variables.is_object() && !variables.is_null())
-    throw Error(ErrorKind::usage, str("template variables should be an object, not ", variables.type_name()), name);
+    throw Error(ErrorKind::usage,
+                str("template variables should be an object, not ", variables.type_name()), name);
   tmpl::Dict all;
   // transformers always hands over these three, as none when they are not given.
   if (!variables.contains("tools")) all.emplace_back("tools", tmpl::Value::none());
@@ -53,7 +60,8 @@ std::string ChatTemplate::Program::render(const Json& messages, const Json& vari
   if (!prompt && !variables.contains("add_generation_prompt"))
     all.emplace_back("add_generation_prompt", tmpl::Value::boolean(false));
   for (const auto& [key, value] : variables.items()) {
-    if (!prompt || key != "add_generation_prompt") all.emplace_back(key, tmpl::Value::from_json(value));
+    if (!prompt || key != "add_generation_prompt")
+      all.emplace_back(key, tmpl::Value::from_json(value));
   }
   if (prompt) all.emplace_back("add_generation_prompt", tmpl::Value::boolean(*prompt));
   all.emplace_back("messages", tmpl::Value::from_json(messages));
@@ -75,16 +83,22 @@ RenderedChat ChatTemplate::render_with_spans(const Json& messages, const Json& v
   out.answers.clear();
   Json before = Json::array();
   for (size_t k = 0; k < messages.size(); ++k) {
-    const bool answer = messages[k].is_object() && messages[k].contains("role") && messages[k]["role"] == "assistant";
+    const bool answer = messages[k].is_object() && messages[k].contains("role") &&
+                        messages[k]["role"] == "assistant";
     if (answer) {
       const std::string prompt = program_->render(before, variables, &yes, nullptr);
       before.push_back(messages[k]);
-      const std::string whole = k + 1 == messages.size() ? out.text : program_->render(before, variables, &no, nullptr);
+      const std::string whole =
+          k + 1 == messages.size() ? out.text : program_->render(before, variables, &no, nullptr);
       if (!is_prefix(prompt, whole) || !is_prefix(whole, out.text))
-        throw Error(ErrorKind::unsupported,
-                    str("where the answer of message ", k, " begins and ends cannot be told: the template writes earlier turns "
-                        "differently once later ones follow, or its generation prompt is not how an answer begins"),
-                    program_->name, "mark the answers in the template with {% generation %} ... {% endgeneration %}");
+        throw Error(
+            ErrorKind::unsupported,
+            str("where the answer of message ", k,
+                " begins and ends cannot be told: the template writes earlier turns "
+                "differently once later ones follow, or its generation prompt is not how an answer "
+                "begins"),
+            program_->name,
+            "mark the answers in the template with {% generation %} ... {% endgeneration %}");
       out.answers.push_back({prompt.size(), whole.size()});
     } else {
       before.push_back(messages[k]);
@@ -93,7 +107,11 @@ RenderedChat ChatTemplate::render_with_spans(const Json& messages, const Json& v
   return out;
 }
 
-const std::string& ChatTemplate::source() const { return program_->source; }
-const std::string& ChatTemplate::name() const { return program_->name; }
+const std::string& ChatTemplate::source() const {
+  return program_->source;
+}
+const std::string& ChatTemplate::name() const {
+  return program_->name;
+}
 
 }  // namespace smidgen

@@ -1,14 +1,14 @@
-// Chat templates: a subset of Jinja that renders as jinja2 does in the sandbox of transformers (trim_blocks,
-// lstrip_blocks, loop controls, {% generation %}, tojson without HTML escapes, raise_exception, strftime_now,
-// namespace, dict). Templates are untrusted input: depth, steps and output are limited, and there is nothing in reach of a
-// template but its variables.
+// Chat templates: a subset of Jinja that renders as jinja2 does in the sandbox of transformers
+// (trim_blocks, lstrip_blocks, loop controls, {% generation %}, tojson without HTML escapes,
+// raise_exception, strftime_now, namespace, dict). Templates are untrusted input: depth, steps and
+// output are limited, and there is nothing in reach of a template but its variables.
 //
-// What is understood: for (with if, else, recursive not), if/elif/else, set (also the block form and a.b), macro, call,
-// filter blocks, generation, break, continue, raw, comments; all operators of Jinja; slices; inline if; lists, tuples,
-// dicts; calls with keywords. Filters, tests and methods: docs/formats.md. Anything else is `unsupported` and names the
-// construct and the line.
-// Differences from jinja2: sets and Python objects do not exist; `%` formatting of strings is not understood;
-// integers are 64-bit and overflow is an error.
+// What is understood: for (with if, else, recursive not), if/elif/else, set (also the block form
+// and a.b), macro, call, filter blocks, generation, break, continue, raw, comments; all operators
+// of Jinja; slices; inline if; lists, tuples, dicts; calls with keywords. Filters, tests and
+// methods: docs/formats.md. Anything else is `unsupported` and names the construct and the line.
+// Differences from jinja2: sets and Python objects do not exist; `%` formatting of strings is not
+// understood; integers are 64-bit and overflow is an error.
 #pragma once
 
 #include <cstddef>
@@ -35,26 +35,29 @@ struct RenderedChat {
 };
 
 struct TemplateLimits {
-  int depth = 200;                      // nesting of expressions, blocks and macro calls
-  int64_t steps = 20'000'000;           // evaluated nodes and loop turns
-  size_t output = size_t{64} << 20;     // bytes written, and bytes of any one string
+  int depth = 200;                   // nesting of expressions, blocks and macro calls
+  int64_t steps = 20'000'000;        // evaluated nodes and loop turns
+  size_t output = size_t{64} << 20;  // bytes written, and bytes of any one string
 };
 
 class ChatTemplate {
  public:
   // Parses. Throws `format` (syntax) or `unsupported` with `name` and the line.
-  explicit ChatTemplate(std::string source, std::string name = "chat template", TemplateLimits limits = {});
+  explicit ChatTemplate(std::string source, std::string name = "chat template",
+                        TemplateLimits limits = {});
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
 
-  // `messages` is a list of objects; `variables` an object: bos_token, eos_token, tools, add_generation_prompt and
-  // whatever the template knows. raise_exception(m) in the template: Error data with m.
+  // `messages` is a list of objects; `variables` an object: bos_token, eos_token, tools,
+  // add_generation_prompt and whatever the template knows. raise_exception(m) in the template:
+  // Error data with m.
   std::string render(const Json& messages, const Json& variables) const;
 
-  // The conversation without a generation prompt, and where the assistant's answers lie in it: what {% generation %}
-  // marks, else, for each assistant message k, from the end of render(messages[0..k), add_generation_prompt) to the end
-  // of render(messages[0..k]). The span holds the template's end of turn. Both renderings must be prefixes of the whole;
-  // a template for which they are not (it rewrites earlier turns) is an Error `unsupported` that says so.
+  // The conversation without a generation prompt, and where the assistant's answers lie in it: what
+  // {% generation %} marks, else, for each assistant message k, from the end of
+  // render(messages[0..k), add_generation_prompt) to the end of render(messages[0..k]). The span
+  // holds the template's end of turn. Both renderings must be prefixes of the whole; a template for
+  // which they are not (it rewrites earlier turns) is an Error `unsupported` that says so.
   RenderedChat render_with_spans(const Json& messages, const Json& variables) const;
 
   const std::string& source() const;
@@ -68,7 +71,8 @@ class ChatTemplate {
 // Null when the model has none.
 std::shared_ptr<const ChatTemplate> load_chat_template(const ModelFiles& files);
 
-// {"bos_token": ..., "eos_token": ..., ...}: what transformers hands to a template of this tokenizer.
+// {"bos_token": ..., "eos_token": ..., ...}: what transformers hands to a template of this
+// tokenizer.
 Json template_variables(const Tokenizer& tokenizer);
 
 }  // namespace smidgen

@@ -9,7 +9,8 @@ namespace smidgen {
 namespace {
 
 const char* kChatMl =
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + "
+    "'\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 std::string render(const std::string& source, const Json& variables = Json::object()) {
@@ -28,35 +29,52 @@ void refuse(const std::string& source, ErrorKind kind, const std::string& part) 
 }
 
 TEST(ChatTemplate, ExpressionsAsPythonPrintsThem) {
-  EXPECT_EQ(render("{{ 7 // 2 }} {{ -7 % 3 }} {{ 1/4 }} {{ 2**5 }} {{ none }} {{ [1, 'a', {'b': 2.0}] }} {{ (1,) }}"),
+  EXPECT_EQ(render("{{ 7 // 2 }} {{ -7 % 3 }} {{ 1/4 }} {{ 2**5 }} {{ none }} {{ [1, 'a', {'b': "
+                   "2.0}] }} {{ (1,) }}"),
             "3 2 0.25 32 None [1, 'a', {'b': 2.0}] (1,)");
-  EXPECT_EQ(render("{{ 'abcdef'[1:-1:2] }}{{ 'abc'[::-1] }}{{ 'x' ~ 1 }}{{ 1 < 2 <= 2 }}{{ 3 not in [1] }}"), "bdcbax1TrueTrue");
-  EXPECT_EQ(render("{{ x }}{{ x is defined }}{{ 'a' if x }}{{ {'k': [1, none]}|tojson }}"), "False{\"k\": [1, null]}");
+  EXPECT_EQ(
+      render(
+          "{{ 'abcdef'[1:-1:2] }}{{ 'abc'[::-1] }}{{ 'x' ~ 1 }}{{ 1 < 2 <= 2 }}{{ 3 not in [1] }}"),
+      "bdcbax1TrueTrue");
+  EXPECT_EQ(render("{{ x }}{{ x is defined }}{{ 'a' if x }}{{ {'k': [1, none]}|tojson }}"),
+            "False{\"k\": [1, null]}");
 }
 
 TEST(ChatTemplate, BlocksAndWhiteSpace) {
   EXPECT_EQ(render("a\n  {% if true %}\n  b\n  {% endif %}\nc\n"), "a\n  b\nc");
-  EXPECT_EQ(render("{% set n = namespace(i=0) %}{% set q = 1 %}{% for x in [1,2,3,4] %}{% if x == 2 %}{% continue %}{% endif %}"
-                   "{% if x == 4 %}{% break %}{% endif %}{% set n.i = n.i + x %}{% set q = 9 %}{{ loop.index }}{% endfor %}={{ n.i }}{{ q }}"),
+  EXPECT_EQ(render("{% set n = namespace(i=0) %}{% set q = 1 %}{% for x in [1,2,3,4] %}{% if x == "
+                   "2 %}{% continue %}{% endif %}"
+                   "{% if x == 4 %}{% break %}{% endif %}{% set n.i = n.i + x %}{% set q = 9 %}{{ "
+                   "loop.index }}{% endfor %}={{ n.i }}{{ q }}"),
             "13=41");
-  EXPECT_EQ(render("{% macro t(a, b=2) %}[{{ a }}{{ b }}]{% endmacro %}{{ t(1) }}{{ t(1, b=3) }}{% raw %}{{ x }}{% endraw %}"), "[12][13]{{ x }}");
+  EXPECT_EQ(render("{% macro t(a, b=2) %}[{{ a }}{{ b }}]{% endmacro %}{{ t(1) }}{{ t(1, b=3) }}{% "
+                   "raw %}{{ x }}{% endraw %}"),
+            "[12][13]{{ x }}");
 }
 
 TEST(ChatTemplate, AnswersByPrefixAndByMark) {
-  const Json messages = Json::parse(R"([{"role":"user","content":"q"},{"role":"assistant","content":"a1"},
+  const Json messages =
+      Json::parse(R"([{"role":"user","content":"q"},{"role":"assistant","content":"a1"},
     {"role":"user","content":"r"},{"role":"assistant","content":"a2"}])");
   const auto chat = ChatTemplate(kChatMl).render_with_spans(messages, Json::object());
   ASSERT_EQ(chat.answers.size(), 2u);
-  EXPECT_EQ(chat.text.substr(chat.answers[0].begin, chat.answers[0].end - chat.answers[0].begin), "a1<|im_end|>\n");
-  EXPECT_EQ(chat.text.substr(chat.answers[1].begin, chat.answers[1].end - chat.answers[1].begin), "a2<|im_end|>\n");
-  const auto marked = ChatTemplate("{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }};{% endgeneration %}"
-                                   "{% else %}{{ m.content }}:{% endif %}{% endfor %}").render_with_spans(messages, Json::object());
+  EXPECT_EQ(chat.text.substr(chat.answers[0].begin, chat.answers[0].end - chat.answers[0].begin),
+            "a1<|im_end|>\n");
+  EXPECT_EQ(chat.text.substr(chat.answers[1].begin, chat.answers[1].end - chat.answers[1].begin),
+            "a2<|im_end|>\n");
+  const auto marked = ChatTemplate(
+                          "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ "
+                          "m.content }};{% endgeneration %}"
+                          "{% else %}{{ m.content }}:{% endif %}{% endfor %}")
+                          .render_with_spans(messages, Json::object());
   EXPECT_EQ(marked.text, "q:a1;r:a2;");
   ASSERT_EQ(marked.answers.size(), 2u);
   EXPECT_EQ(marked.answers[1].begin, 7u);
   EXPECT_EQ(marked.answers[1].end, 10u);
   // Only the last turn is kept: no prefix of the whole.
-  EXPECT_THROW(ChatTemplate("{{ messages[-1].content }}").render_with_spans(messages, Json::object()), Error);
+  EXPECT_THROW(
+      ChatTemplate("{{ messages[-1].content }}").render_with_spans(messages, Json::object()),
+      Error);
 }
 
 TEST(ChatTemplate, HostileTemplatesAreStopped) {
@@ -71,10 +89,15 @@ TEST(ChatTemplate, HostileTemplatesAreStopped) {
   refuse("{{ range(10**9) }}", ErrorKind::data, "range");
   refuse("{{ 'a' * 10**12 }}", ErrorKind::resource, "bytes");
   refuse("{{ 9**99 }}", ErrorKind::data, "64 bits");
-  refuse("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", ErrorKind::resource, "steps");
-  refuse("{% set n = namespace(s='ab') %}{% for a in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}", ErrorKind::resource, "bytes");
+  refuse("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+         ErrorKind::resource, "steps");
+  refuse(
+      "{% set n = namespace(s='ab') %}{% for a in range(99) %}{% set n.s = n.s + n.s %}{% endfor "
+      "%}",
+      ErrorKind::resource, "bytes");
   refuse("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", ErrorKind::resource, "deep");
-  refuse(std::string("{{ ") + std::string(100000, '(') + "1" + std::string(100000, ')') + " }}", ErrorKind::format, "deep");
+  refuse(std::string("{{ ") + std::string(100000, '(') + "1" + std::string(100000, ')') + " }}",
+         ErrorKind::format, "deep");
   refuse(std::string("{{ ") + std::string(100000, '-') + "1 }}", ErrorKind::format, "deep");
   std::string sum = "{{ 1", blocks;
   for (int i = 0; i < 100000; ++i) sum += "+1";
@@ -83,6 +106,18 @@ TEST(ChatTemplate, HostileTemplatesAreStopped) {
   refuse(blocks, ErrorKind::format, "deep");
   refuse("{% set n = namespace() %}{% set n.n = [n] %}", ErrorKind::unsupported, "namespace");
   refuse("\xFF", ErrorKind::format, "UTF-8");
+  // Values grow without nested source: a chain that would overflow the stack, and 60 lists that
+  // print as 2^60.
+  const auto grow = [](const std::string& step, const std::string& use) {
+    return "{% set n = namespace(x=[], y=[]) %}{% for i in range(20000) %}{% set n.x = " + step +
+           " %}{% endfor %}{{ " + use + " }}";
+  };
+  for (const std::string use : {"n.x", "n.x|tojson", "n.x == n.y", "1"}) {
+    refuse(grow("[n.x]", use), ErrorKind::resource, "500 deep");
+    refuse(grow("{'a': n.x}", use), ErrorKind::resource, "500 deep");
+    refuse(grow("(n.x,)", use), ErrorKind::resource, "500 deep");
+    refuse(grow("[n.x, n.x]", use), ErrorKind::resource, "line 1");
+  }
 }
 
 }  // namespace

@@ -6,9 +6,11 @@
 namespace smidgen {
 
 std::span<const int32_t> Dataset::ids(int64_t i) const {
-  if (i < 0 || i >= size()) throw Error(ErrorKind::usage, str("there is no sample ", i, " among ", size()));
+  if (i < 0 || i >= size())
+    throw Error(ErrorKind::usage, str("there is no sample ", i, " among ", size()));
   const auto at = static_cast<size_t>(i);
-  return std::span(ids_).subspan(static_cast<size_t>(begins_[at]), static_cast<size_t>(lengths_[at]));
+  return std::span(ids_).subspan(static_cast<size_t>(begins_[at]),
+                                 static_cast<size_t>(lengths_[at]));
 }
 
 std::span<const uint8_t> Dataset::answer(int64_t i) const {
@@ -30,13 +32,17 @@ Sample Dataset::at(int64_t i) const {
 
 void Dataset::add(const Sample& sample) {
   if (sample.ids.size() != sample.answer.size())
-    throw Error(ErrorKind::usage, str(sample.answer.size(), " marks for ", sample.ids.size(), " tokens"), sample.where);
+    throw Error(ErrorKind::usage,
+                str(sample.answer.size(), " marks for ", sample.ids.size(), " tokens"),
+                sample.where);
   if (sample.ids.empty()) throw Error(ErrorKind::usage, "a sample without tokens", sample.where);
-  if (sample.answer[0]) throw Error(ErrorKind::usage, "the first token has nothing to be predicted from", sample.where);
+  if (sample.answer[0])
+    throw Error(ErrorKind::usage, "the first token has nothing to be predicted from", sample.where);
   // "file:line" is kept as two numbers; anything else whole.
   const size_t colon = sample.where.rfind(':');
   const std::string tail = colon == std::string::npos ? "" : sample.where.substr(colon + 1);
-  const bool has_line = !tail.empty() && tail.size() < 10 && tail.find_first_not_of("0123456789") == std::string::npos && tail[0] != '0';
+  const bool has_line = !tail.empty() && tail.size() < 10 &&
+                        tail.find_first_not_of("0123456789") == std::string::npos && tail[0] != '0';
   const std::string file = has_line ? sample.where.substr(0, colon) : sample.where;
   if (files_.empty() || files_.back() != file) files_.push_back(file);
   file_.push_back(static_cast<uint32_t>(files_.size() - 1));

@@ -19,18 +19,23 @@ constexpr size_t kShown = 5;  // lines that a list in a message names
 
 class DatasetBuilder {
  public:
-  DatasetBuilder(const Tokenizer& tokenizer, const ChatTemplate* chat_template, const DatasetOptions& options)
+  DatasetBuilder(const Tokenizer& tokenizer, const ChatTemplate* chat_template,
+                 const DatasetOptions& options)
       : tokenizer_(tokenizer), template_(chat_template), options_(options) {}
 
   void read(const fs::path& path) {
-    if (fs::is_directory(path)) throw Error(ErrorKind::data, "a folder where a data file is needed", path.string());
+    if (fs::is_directory(path))
+      throw Error(ErrorKind::data, "a folder where a data file is needed", path.string());
     const MappedFile file(path);
-    const std::string_view all(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+    const std::string_view all(reinterpret_cast<const char*>(file.bytes().data()),
+                               file.bytes().size());
     const std::string extension = path.extension().string();
     const bool rows = extension == ".jsonl" || extension == ".json" || extension == ".ndjson";
     if (const size_t good = utf8_valid_prefix(all); good < all.size()) {
-      const auto line = 1 + std::count(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(good), '\n');
-      throw Error(ErrorKind::data, str("byte ", good, " is not UTF-8"), str(path.string(), ":", line), "convert the file with iconv -t UTF-8");
+      const auto line =
+          1 + std::count(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(good), '\n');
+      throw Error(ErrorKind::data, str("byte ", good, " is not UTF-8"),
+                  str(path.string(), ":", line), "convert the file with iconv -t UTF-8");
     }
     form_line_ = 0;
     std::string_view rest = all.starts_with("\xEF\xBB\xBF") ? all.substr(3) : all;
@@ -47,7 +52,9 @@ class DatasetBuilder {
       ++line_number;
       if (line.ends_with('\r')) line.remove_suffix(1);
       const std::string where = str(path.string(), ":", line_number);
-      if (line.size() > kMaxLine) throw Error(ErrorKind::data, str("a line of ", line.size(), " bytes; at most ", kMaxLine), where);
+      if (line.size() > kMaxLine)
+        throw Error(ErrorKind::data, str("a line of ", line.size(), " bytes; at most ", kMaxLine),
+                    where);
       const bool blank = line.find_first_not_of(" \t") == std::string_view::npos;
       if (rows) {
         if (!blank) checked_row(parse_json(line, where), where, line_number);
@@ -65,12 +72,20 @@ class DatasetBuilder {
   Dataset finish() {
     const auto lines = [](const std::vector<std::string>& all) { return join(all, ", ", kShown); };
     if (!too_long_.empty() && options_.too_long == TooLong::error)
-      throw Error(ErrorKind::data, str(too_long_.size(), " samples are longer than max_length ", options_.max_length, " (the longest has ", longest_, " tokens)"),
+      throw Error(ErrorKind::data,
+                  str(too_long_.size(), " samples are longer than max_length ", options_.max_length,
+                      " (the longest has ", longest_, " tokens)"),
                   lines(too_long_), "raise max_length, or choose too_long: truncate or skip");
     if (!no_answer_.empty() && !options_.skip_without_answer)
-      throw Error(ErrorKind::data, str(no_answer_.size(), " samples have no answer token to learn from"), lines(no_answer_),
+      throw Error(ErrorKind::data,
+                  str(no_answer_.size(), " samples have no answer token to learn from"),
+                  lines(no_answer_),
                   "an assistant turn or completion is missing, or max_length cuts it off");
-    if (data_.size() == 0) throw Error(ErrorKind::data, data_.skipped_ ? str("all ", data_.skipped_, " samples were skipped") : "the data set is empty", lines(files_));
+    if (data_.size() == 0)
+      throw Error(ErrorKind::data,
+                  data_.skipped_ ? str("all ", data_.skipped_, " samples were skipped")
+                                 : "the data set is empty",
+                  lines(files_));
     return std::move(data_);
   }
 
@@ -81,7 +96,10 @@ class DatasetBuilder {
       form_ = form;
       form_line_ = line;
     } else if (form != form_) {
-      throw Error(ErrorKind::data, str("rows of two forms in one file: line ", form_line_, " is ", to_string(form_), ", line ", line, " is ", to_string(form)), where);
+      throw Error(ErrorKind::data,
+                  str("rows of two forms in one file: line ", form_line_, " is ", to_string(form_),
+                      ", line ", line, " is ", to_string(form)),
+                  where);
     }
     row(json, where);
   }
@@ -122,11 +140,12 @@ class DatasetBuilder {
   int64_t form_line_ = 0;
 };
 
-Dataset load_dataset(std::span<const fs::path> files, const Tokenizer& tokenizer, const ChatTemplate* chat_template,
-                     const DatasetOptions& options) {
+Dataset load_dataset(std::span<const fs::path> files, const Tokenizer& tokenizer,
+                     const ChatTemplate* chat_template, const DatasetOptions& options) {
   if (files.empty()) throw Error(ErrorKind::usage, "no data file was named");
   if (options.max_length < 0 || options.max_length == 1)
-    throw Error(ErrorKind::usage, str("max_length should be 0 (no limit) or at least 2, not ", options.max_length));
+    throw Error(ErrorKind::usage,
+                str("max_length should be 0 (no limit) or at least 2, not ", options.max_length));
   DatasetBuilder builder(tokenizer, chat_template, options);
   for (const fs::path& path : files) {
     builder.files_.push_back(path.string());

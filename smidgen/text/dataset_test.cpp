@@ -1,10 +1,10 @@
 #include "smidgen/text/dataset.h"
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
 #include <filesystem>
 #include <set>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/fs.h"
@@ -19,12 +19,16 @@ namespace {
 
 class DatasetTest : public testing::Test {
  protected:
-  DatasetTest() : folder_(fs::temp_directory_path() / str("smidgen_dataset_test_", getpid())) { fs::create_directories(folder_); }
+  DatasetTest() : folder_(fs::temp_directory_path() / str("smidgen_dataset_test_", getpid())) {
+    fs::create_directories(folder_);
+  }
   ~DatasetTest() override { fs::remove_all(folder_); }
 
   static Tokenizer tokenizer(const char* name) {
-    const Json file = read_json(str(SMIDGEN_SOURCE_DIR, "/smidgen/text/testdata/tokenizer_", name, ".json"));
-    return Tokenizer(read_tokenizer_json(file["tokenizer"], {{"eos_token", "<|end|>"}, {"bos_token", "<|end|>"}}, nullptr, "test"));
+    const Json file =
+        read_json(str(SMIDGEN_SOURCE_DIR, "/smidgen/text/testdata/tokenizer_", name, ".json"));
+    return Tokenizer(read_tokenizer_json(
+        file["tokenizer"], {{"eos_token", "<|end|>"}, {"bos_token", "<|end|>"}}, nullptr, "test"));
   }
   fs::path put(const std::string& name, const std::string& text) {
     write_file(folder_ / name, text);
@@ -38,7 +42,8 @@ class DatasetTest : public testing::Test {
       load(path, options);
       FAIL() << "accepted; wanted " << part;
     } catch (const Error& error) {
-      EXPECT_NE(str(error.what(), " ", error.hint()).find(part), std::string::npos) << error.what() << error.hint();
+      EXPECT_NE(str(error.what(), " ", error.hint()).find(part), std::string::npos)
+          << error.what() << error.hint();
     }
   }
   std::string answers(const Sample& sample) {
@@ -51,12 +56,14 @@ class DatasetTest : public testing::Test {
 
   fs::path folder_;
   Tokenizer tokenizer_ = tokenizer("digits");
-  ChatTemplate template_{"{% for m in messages %}{{ m.role + ':\n' + m.content + '<|end|>\n' }}{% endfor %}"
-                         "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"};
+  ChatTemplate template_{
+      "{% for m in messages %}{{ m.role + ':\n' + m.content + '<|end|>\n' }}{% endfor %}"
+      "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"};
 };
 
 TEST_F(DatasetTest, AnswersAreTheAssistantTurnsWithTheirEnd) {
-  const Dataset data = load(put("a.jsonl",
+  const Dataset data = load(put(
+      "a.jsonl",
       R"({"messages": [{"role":"user","content":"the"},{"role":"assistant","content":"cat"},{"role":"user","content":"q"},{"role":"assistant","content":"mat"}]})"));
   ASSERT_EQ(data.size(), 1);
   EXPECT_EQ(answers(data.at(0)), "cat<|end|>mat<|end|>");
@@ -103,9 +110,13 @@ TEST_F(DatasetTest, TooLongSamples) {
 
 TEST_F(DatasetTest, NotesInARowAreNotRead) {
   const std::string notes = R"(, "meta": {"text": "no", "line": 3}, "id": 7, "source": null})";
-  for (const std::string row : {R"({"text": "the cat")", R"({"prompt": "the", "completion": "cat")",
-                                R"({"messages": [{"role": "user", "content": "the"}, {"role": "assistant", "content": "cat"}])"}) {
-    EXPECT_EQ(load(put("with.jsonl", row + notes)).digest(), load(put("bare.jsonl", row + "}")).digest()) << row;
+  for (
+      const std::string row :
+      {R"({"text": "the cat")", R"({"prompt": "the", "completion": "cat")",
+       R"({"messages": [{"role": "user", "content": "the"}, {"role": "assistant", "content": "cat"}])"}) {
+    EXPECT_EQ(load(put("with.jsonl", row + notes)).digest(),
+              load(put("bare.jsonl", row + "}")).digest())
+        << row;
   }
   refuse(put("m.jsonl", "{\"text\": \"a\", \"metta\": 1}\n"), "did you mean 'meta'");
 }
@@ -114,15 +125,21 @@ TEST_F(DatasetTest, BadInputIsNamedWithItsLine) {
   refuse(put("1.jsonl", ""), "empty");
   refuse(put("2.jsonl", "\n\n"), "empty");
   refuse(put("3.jsonl", "{\"text\": \"a\"}\n{\"text\": }\n"), "3.jsonl:2");
-  refuse(put("4.jsonl", "{\"text\": \"a\"}\n{\"prompt\": \"a\", \"completion\": \"b\"}\n"), "line 1 is text, line 2 is prompt/completion");
+  refuse(put("4.jsonl", "{\"text\": \"a\"}\n{\"prompt\": \"a\", \"completion\": \"b\"}\n"),
+         "line 1 is text, line 2 is prompt/completion");
   refuse(put("5.jsonl", "{\"txt\": \"a\"}\n"), "did you mean 'text'");
   refuse(put("6.jsonl", "{\"text\": 3}\n"), "not number");
   refuse(put("7.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\xFF\"}\n"), "7.jsonl:2");
-  refuse(put("8.jsonl", "{\"messages\": [{\"role\": \"asistant\", \"content\": \"a\"}]}\n"), "did you mean 'assistant'");
-  refuse(put("9.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n"), "no answer token");
-  refuse(put("10.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": 3}]}\n"), "should be a string, not number");
-  refuse(put("10.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": null}]}\n"), "should be a string, not null");
-  refuse(put("10.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": [\"a\"]}]}\n"), "should be an object, not string");
+  refuse(put("8.jsonl", "{\"messages\": [{\"role\": \"asistant\", \"content\": \"a\"}]}\n"),
+         "did you mean 'assistant'");
+  refuse(put("9.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n"),
+         "no answer token");
+  refuse(put("10.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": 3}]}\n"),
+         "should be a string, not number");
+  refuse(put("10.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": null}]}\n"),
+         "should be a string, not null");
+  refuse(put("10.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": [\"a\"]}]}\n"),
+         "should be an object, not string");
   refuse(put("10.jsonl", "[1]\n"), "should be an object");
   refuse(folder_, "folder");
   refuse(folder_ / "missing.jsonl", "missing.jsonl");
@@ -170,7 +187,8 @@ TEST(Loader, EachEpochVisitsEachSampleOnceAndResumeIsIdentical) {
     total += static_cast<size_t>(count);
   }
   EXPECT_EQ(total, 3 * lengths.size() + extra);
-  EXPECT_NE(steps[0].micro, Loader(lengths, {.batch_tokens = 120, .micro_tokens = 40, .seed = 4}).next().micro);
+  EXPECT_NE(steps[0].micro,
+            Loader(lengths, {.batch_tokens = 120, .micro_tokens = 40, .seed = 4}).next().micro);
 }
 
 TEST(Loader, RefusesWhatCannotEnd) {

@@ -6,10 +6,15 @@
 
 namespace smidgen {
 
-Loader::Loader(std::vector<int32_t> lengths, LoaderConfig config) : lengths_(std::move(lengths)), config_(config) {
+Loader::Loader(std::vector<int32_t> lengths, LoaderConfig config)
+    : lengths_(std::move(lengths)), config_(config) {
   if (lengths_.empty()) throw Error(ErrorKind::data, "the data set is empty");
-  if (config_.batch_tokens < 1) throw Error(ErrorKind::usage, str("batch_tokens should be at least 1, not ", config_.batch_tokens));
-  if (config_.micro_tokens < 0) throw Error(ErrorKind::usage, str("micro_tokens should be at least 0, not ", config_.micro_tokens));
+  if (config_.batch_tokens < 1)
+    throw Error(ErrorKind::usage,
+                str("batch_tokens should be at least 1, not ", config_.batch_tokens));
+  if (config_.micro_tokens < 0)
+    throw Error(ErrorKind::usage,
+                str("micro_tokens should be at least 0, not ", config_.micro_tokens));
   if (config_.micro_tokens == 0) config_.micro_tokens = config_.batch_tokens;
   for (size_t i = 0; i < lengths_.size(); ++i) {
     if (lengths_[i] < 1) throw Error(ErrorKind::data, str("sample ", i, " has no tokens"));
@@ -64,12 +69,15 @@ Step Loader::next() {
 
 void Loader::restore(LoaderState state) {
   if (state.position >= lengths_.size())
-    throw Error(ErrorKind::mismatch, str("the loader's position ", state.position, " lies outside a data set of ", lengths_.size(), " samples"));
+    throw Error(ErrorKind::mismatch,
+                str("the loader's position ", state.position, " lies outside a data set of ",
+                    lengths_.size(), " samples"));
   state_ = state;
 }
 
 double Loader::epochs_done() const {
-  return static_cast<double>(state_.epoch) + static_cast<double>(state_.position) / static_cast<double>(lengths_.size());
+  return static_cast<double>(state_.epoch) +
+         static_cast<double>(state_.position) / static_cast<double>(lengths_.size());
 }
 
 }  // namespace smidgen

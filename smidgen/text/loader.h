@@ -1,5 +1,5 @@
-// Which samples an optimiser step sees. Shuffling is a keyed permutation per (seed, epoch), so the whole state is where
-// in it the next step begins.
+// Which samples an optimiser step sees. Shuffling is a keyed permutation per (seed, epoch), so the
+// whole state is where in it the next step begins.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ struct LoaderConfig {
   bool shuffle = true;
 };
 
-// The first sample that the next step takes: position `position` of epoch `epoch`. There is no carry-over beside it,
-// since samples are never split.
+// The first sample that the next step takes: position `position` of epoch `epoch`. There is no
+// carry-over beside it, since samples are never split.
 struct LoaderState {
   uint64_t epoch = 0, position = 0;
   bool operator==(const LoaderState&) const = default;
@@ -30,9 +30,10 @@ struct Step {
   LoaderState begin;  // where this step began
 };
 
-// A step takes samples in order while they fit into batch_tokens, always at least one, and goes on into the next epoch
-// (a small set can so appear several times in a step). Inside a step, samples are packed into micro-batches by first-fit
-// over decreasing length; a sample longer than micro_tokens makes one of its own. Every epoch visits every sample once.
+// A step takes samples in order while they fit into batch_tokens, always at least one, and goes on
+// into the next epoch (a small set can so appear several times in a step). Inside a step, samples
+// are packed into micro-batches by first-fit over decreasing length; a sample longer than
+// micro_tokens makes one of its own. Every epoch visits every sample once.
 class Loader {
  public:
   // Throws data when there are no samples or one has no tokens; usage for a limit under 1.

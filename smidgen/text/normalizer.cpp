@@ -1,10 +1,10 @@
 #include "smidgen/text/normalizer.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+
+#include <utf8proc.h>
 
 #include "smidgen/base/error.h"
 
@@ -13,43 +13,51 @@ namespace {
 
 int options_of(NormalizerKind kind) {
   switch (kind) {
-    case NormalizerKind::nfc: return UTF8PROC_STABLE | UTF8PROC_COMPOSE;
-    case NormalizerKind::nfd: return UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
-    case NormalizerKind::nfkc: return UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT;
-    case NormalizerKind::nfkd: return UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT;
+    case NormalizerKind::nfc:
+      return UTF8PROC_STABLE | UTF8PROC_COMPOSE;
+    case NormalizerKind::nfd:
+      return UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
+    case NormalizerKind::nfkc:
+      return UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT;
+    case NormalizerKind::nfkd:
+      return UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT;
   }
   return 0;
 }
 
 std::string normalize_part(std::string_view text, NormalizerKind kind) {
   utf8proc_uint8_t* raw = nullptr;
-  const utf8proc_ssize_t size =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                   static_cast<utf8proc_ssize_t>(text.size()), &raw,
-                   static_cast<utf8proc_option_t>(options_of(kind)));
+  const utf8proc_ssize_t size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                             static_cast<utf8proc_ssize_t>(text.size()), &raw,
+                                             static_cast<utf8proc_option_t>(options_of(kind)));
   const std::unique_ptr<utf8proc_uint8_t, void (*)(void*)> own(raw, std::free);
   if (size < 0) throw Error(ErrorKind::data, str("Unicode normalisation: ", utf8proc_errmsg(size)));
   return std::string(reinterpret_cast<const char*>(raw), static_cast<size_t>(size));
 }
 
-bool ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
+bool ascii(char c) {
+  return static_cast<unsigned char>(c) < 0x80;
+}
 
 }  // namespace
 
 size_t Alignment::begin(size_t normalised) const {
   if (identity()) return normalised;
-  const auto after = std::upper_bound(marks_.begin(), marks_.end(), normalised,
-                                      [](size_t value, const auto& mark) { return value < mark.first; });
+  const auto after =
+      std::upper_bound(marks_.begin(), marks_.end(), normalised,
+                       [](size_t value, const auto& mark) { return value < mark.first; });
   if (after == marks_.begin()) return 0;
   const auto before = std::prev(after);
-  const bool even = after != marks_.end() && after->first - before->first == after->second - before->second;
+  const bool even =
+      after != marks_.end() && after->first - before->first == after->second - before->second;
   return before->second + (even ? normalised - before->first : 0);
 }
 
 size_t Alignment::end(size_t normalised) const {
   if (identity()) return normalised;
-  const auto at = std::lower_bound(marks_.begin(), marks_.end(), normalised,
-                                   [](const auto& mark, size_t value) { return mark.first < value; });
+  const auto at =
+      std::lower_bound(marks_.begin(), marks_.end(), normalised,
+                       [](const auto& mark, size_t value) { return mark.first < value; });
   if (at == marks_.end()) return marks_.back().second;
   if (at == marks_.begin()) return at->second;
   const auto before = std::prev(at);
@@ -62,8 +70,8 @@ bool normalize(std::string_view text, const std::vector<NormalizerKind>& kinds, 
   out.clear();
   if (kinds.empty() || std::all_of(text.begin(), text.end(), ascii)) return false;
   alignment.add(0, 0);
-  // Two ASCII neighbours never interact, so every place between two is a mark. A part is the text between marks that
-  // holds something else.
+  // Two ASCII neighbours never interact, so every place between two is a mark. A part is the text
+  // between marks that holds something else.
   size_t at = 0;
   bool changed = false;
   while (at < text.size()) {

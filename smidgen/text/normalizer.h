@@ -11,8 +11,9 @@
 
 namespace smidgen {
 
-// Places where both texts are known to correspond, rising, from {0,0} to both ends. Between two that are equally far
-// apart in both texts offsets carry over; else they are only known to lie between.
+// Places where both texts are known to correspond, rising, from {0,0} to both ends. Between two
+// that are equally far apart in both texts offsets carry over; else they are only known to lie
+// between.
 class Alignment {
  public:
   void add(size_t normalised, size_t original) { marks_.emplace_back(normalised, original); }

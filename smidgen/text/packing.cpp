@@ -7,7 +7,8 @@
 namespace smidgen {
 namespace {
 
-void append(PackedBatch& batch, std::span<const int32_t> ids, std::span<const uint8_t> answer, int64_t index) {
+void append(PackedBatch& batch, std::span<const int32_t> ids, std::span<const uint8_t> answer,
+            int64_t index) {
   if (batch.ids.size() + ids.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
     throw Error(ErrorKind::data, "a packed batch of more than 2^31 - 1 tokens");
   for (size_t i = 0; i < ids.size(); ++i) {
@@ -35,7 +36,9 @@ PackedBatch pack(std::span<const Sample> samples) {
   batch.starts.push_back(0);
   for (size_t i = 0; i < samples.size(); ++i) {
     if (samples[i].ids.size() != samples[i].answer.size())
-      throw Error(ErrorKind::usage, str(samples[i].answer.size(), " marks for ", samples[i].ids.size(), " tokens"), samples[i].where);
+      throw Error(ErrorKind::usage,
+                  str(samples[i].answer.size(), " marks for ", samples[i].ids.size(), " tokens"),
+                  samples[i].where);
     append(batch, samples[i].ids, samples[i].answer, static_cast<int64_t>(i));
   }
   return batch;

@@ -1,9 +1,9 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "smidgen/text/pattern.h"
 
-#include <pcre2.h>
-
 #include <cstdint>
+
+#include <pcre2.h>
 
 #include "smidgen/base/error.h"
 
@@ -38,7 +38,8 @@ Scratch& scratch() {
 }
 
 constexpr std::string_view kSpaces =
-    "\\x{09}-\\x{0d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
+    "\\x{09}-\\x{0d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"
+    "\\x{205f}\\x{3000}";
 
 std::string for_pcre2(const std::string& expression, const std::string& where) {
   std::string out;
@@ -52,8 +53,8 @@ std::string for_pcre2(const std::string& expression, const std::string& where) {
       } else if (next == 'S' && !in_class) {
         out += str("[^", kSpaces, "]");
       } else if (next == 'h' || next == 'H') {
-        throw Error(ErrorKind::unsupported, str("\\", next, " in a tokenizer's regular expression"), where,
-                    "Oniguruma and PCRE2 disagree about its meaning");
+        throw Error(ErrorKind::unsupported, str("\\", next, " in a tokenizer's regular expression"),
+                    where, "Oniguruma and PCRE2 disagree about its meaning");
       } else {
         out += c;
         out += next;
@@ -81,18 +82,22 @@ struct Pattern::Code {
 
 Pattern::Pattern(const std::string& expression, const std::string& where) : code_(new Code) {
   if (expression.size() > kMaxPattern)
-    throw Error(ErrorKind::format, str("a regular expression of ", expression.size(), " bytes"), where);
+    throw Error(ErrorKind::format, str("a regular expression of ", expression.size(), " bytes"),
+                where);
   const std::string text = for_pcre2(expression, where);
   int code = 0;
   PCRE2_SIZE offset = 0;
   code_->where = where;
-  code_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
-                              PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &offset, nullptr);
+  code_->code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &offset, nullptr);
   if (!code_->code) {
     PCRE2_UCHAR words[256];
     pcre2_get_error_message(code, words, sizeof(words));
-    throw Error(ErrorKind::format,
-                str("regular expression '", expression, "': ", reinterpret_cast<const char*>(words)), where);
+    throw Error(
+        ErrorKind::format,
+        str("regular expression '", expression, "': ", reinterpret_cast<const char*>(words)),
+        where);
   }
   code_->jit = pcre2_jit_compile(code_->code, PCRE2_JIT_COMPLETE) == 0;
 }
@@ -103,11 +108,10 @@ Pattern::Pattern(Pattern&&) noexcept = default;
 bool Pattern::find(std::string_view text, size_t from, size_t& begin, size_t& end) const {
   Scratch& own = scratch();
   const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data() ? text.data() : "");
-  const int found = code_->jit
-                        ? pcre2_jit_match(code_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, own.data,
-                                          own.context)
-                        : pcre2_match(code_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, own.data,
-                                      own.context);
+  const int found = code_->jit ? pcre2_jit_match(code_->code, subject, text.size(), from,
+                                                 PCRE2_NO_UTF_CHECK, own.data, own.context)
+                               : pcre2_match(code_->code, subject, text.size(), from,
+                                             PCRE2_NO_UTF_CHECK, own.data, own.context);
   if (found == PCRE2_ERROR_NOMATCH) return false;
   if (found < 0) {
     PCRE2_UCHAR words[256];
@@ -121,7 +125,8 @@ bool Pattern::find(std::string_view text, size_t from, size_t& begin, size_t& en
   begin = ends[0];
   end = ends[1];
   // \K inside a look-ahead can put the end before the begin.
-  if (begin > end || begin < from) throw Error(ErrorKind::unsupported, "\\K in a regular expression", code_->where);
+  if (begin > end || begin < from)
+    throw Error(ErrorKind::unsupported, "\\K in a regular expression", code_->where);
   return true;
 }
 

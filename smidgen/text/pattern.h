@@ -1,5 +1,6 @@
-// A compiled regular expression over valid UTF-8: PCRE2 with JIT, Unicode classes and limits, reading the patterns that
-// tokenizer.json holds (written for Oniguruma). `\s` is narrowed to White_Space, since PCRE2's has U+180E besides.
+// A compiled regular expression over valid UTF-8: PCRE2 with JIT, Unicode classes and limits,
+// reading the patterns that tokenizer.json holds (written for Oniguruma). `\s` is narrowed to
+// White_Space, since PCRE2's has U+180E besides.
 #pragma once
 
 #include <functional>
@@ -16,7 +17,8 @@ class Pattern {
   ~Pattern();
   Pattern(Pattern&&) noexcept;
 
-  // The next match at or after `from`; false when there is none. Throws data when the matcher hits its limits.
+  // The next match at or after `from`; false when there is none. Throws data when the matcher hits
+  // its limits.
   bool find(std::string_view text, size_t from, size_t& begin, size_t& end) const;
 
  private:

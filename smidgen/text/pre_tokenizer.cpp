@@ -122,7 +122,8 @@ void find_matches(const Pattern& pattern, std::string_view text, Piece piece, Pa
 void find_literal(const std::string& literal, std::string_view text, Piece piece, Parts& parts) {
   const std::string_view subject = text.substr(piece.begin, piece.end - piece.begin);
   size_t done = 0;
-  for (size_t at; (at = subject.find(literal, done)) != std::string_view::npos; done = at + literal.size()) {
+  for (size_t at; (at = subject.find(literal, done)) != std::string_view::npos;
+       done = at + literal.size()) {
     parts.add(piece.begin + done, piece.begin + at, false);
     parts.add(piece.begin + at, piece.begin + at + literal.size(), true);
   }
@@ -131,25 +132,30 @@ void find_literal(const std::string& literal, std::string_view text, Piece piece
 
 }  // namespace
 
-PreTokenizer::PreTokenizer(std::vector<PreTokenizerStep> steps, const std::string& where) : steps_(std::move(steps)) {
+PreTokenizer::PreTokenizer(std::vector<PreTokenizerStep> steps, const std::string& where)
+    : steps_(std::move(steps)) {
   using Kind = PreTokenizerStep::Kind;
   for (size_t i = 0; i < steps_.size(); ++i) {
     const PreTokenizerStep& step = steps_[i];
     if ((step.kind == Kind::byte_level) != (i + 1 == steps_.size()))
-      throw Error(ErrorKind::unsupported, "a pre-tokeniser in which ByteLevel is not the last step", where);
+      throw Error(ErrorKind::unsupported, "a pre-tokeniser in which ByteLevel is not the last step",
+                  where);
     if (step.kind == Kind::split && step.literal && step.pattern.empty())
       throw Error(ErrorKind::format, "a Split pre-tokeniser with an empty string", where);
-    const bool regex = step.kind == Kind::split ? !step.literal : step.kind == Kind::byte_level && step.use_regex;
-    patterns_.push_back(!regex ? nullptr
-                               : std::make_unique<Pattern>(
-                                     step.kind == Kind::split ? step.pattern : std::string(kGpt2), where));
+    const bool regex =
+        step.kind == Kind::split ? !step.literal : step.kind == Kind::byte_level && step.use_regex;
+    patterns_.push_back(
+        !regex ? nullptr
+               : std::make_unique<Pattern>(
+                     step.kind == Kind::split ? step.pattern : std::string(kGpt2), where));
   }
   if (steps_.empty())
-    throw Error(ErrorKind::unsupported, "a tokenizer without a pre-tokeniser", where, "byte-level BPE needs ByteLevel");
+    throw Error(ErrorKind::unsupported, "a tokenizer without a pre-tokeniser", where,
+                "byte-level BPE needs ByteLevel");
 }
 
-void PreTokenizer::apply(const PreTokenizerStep& step, const Pattern* pattern, std::string_view text, Piece piece,
-                         std::vector<Piece>& out) const {
+void PreTokenizer::apply(const PreTokenizerStep& step, const Pattern* pattern,
+                         std::string_view text, Piece piece, std::vector<Piece>& out) const {
   if (step.kind == PreTokenizerStep::Kind::digits)
     return split_digits(text, piece, step.individual_digits, out);
   if (step.kind == PreTokenizerStep::Kind::byte_level && !pattern) {
@@ -162,7 +168,8 @@ void PreTokenizer::apply(const PreTokenizerStep& step, const Pattern* pattern, s
   } else {
     find_literal(step.pattern, text, piece, parts);
   }
-  parts.write(step.kind == PreTokenizerStep::Kind::split ? step.behavior : SplitBehavior::isolated, out);
+  parts.write(step.kind == PreTokenizerStep::Kind::split ? step.behavior : SplitBehavior::isolated,
+              out);
 }
 
 bool PreTokenizer::split(std::string_view text, std::vector<Piece>& pieces, std::string& rewritten,

@@ -21,14 +21,14 @@ class PreTokenizer {
   // Throws unsupported when ByteLevel is missing or not the last step.
   PreTokenizer(std::vector<PreTokenizerStep> steps, const std::string& where);
 
-  // Pieces of `text` (valid UTF-8), none empty. When a prefix space is added, `rewritten` receives the text that the
-  // pieces refer to, with its alignment, and true is returned.
+  // Pieces of `text` (valid UTF-8), none empty. When a prefix space is added, `rewritten` receives
+  // the text that the pieces refer to, with its alignment, and true is returned.
   bool split(std::string_view text, std::vector<Piece>& pieces, std::string& rewritten,
              Alignment& alignment) const;
 
  private:
-  void apply(const PreTokenizerStep& step, const Pattern* pattern, std::string_view text, Piece piece,
-             std::vector<Piece>& out) const;
+  void apply(const PreTokenizerStep& step, const Pattern* pattern, std::string_view text,
+             Piece piece, std::vector<Piece>& out) const;
   std::vector<PreTokenizerStep> steps_;
   std::vector<std::unique_ptr<Pattern>> patterns_;  // one per step, null where none is needed
 };

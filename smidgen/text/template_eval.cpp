@@ -10,7 +10,7 @@
 namespace smidgen::tmpl {
 namespace {
 
-constexpr int kMaxDepth = 400;  // of the evaluation; bounds the C++ stack
+constexpr int kMaxDepth = 400;          // of the evaluation; bounds the C++ stack
 constexpr int64_t kMaxRange = 100'000;  // jinja2's sandbox has the same
 
 Value range(Renderer& renderer, Arguments& arguments) {
@@ -18,13 +18,15 @@ Value range(Renderer& renderer, Arguments& arguments) {
   const size_t count = arguments.plain.size();
   if (count < 1 || count > 3) renderer.fail("range() takes one to three numbers");
   for (size_t i = 0; i < count; ++i) {
-    if (!arguments.plain[i].is_int() && !arguments.plain[i].is_bool()) renderer.fail("range() takes whole numbers");
+    if (!arguments.plain[i].is_int() && !arguments.plain[i].is_bool())
+      renderer.fail("range() takes whole numbers");
     bounds[count == 1 ? 1 : i] = arguments.plain[i].as_int();
   }
   if (bounds[2] == 0) renderer.fail("range() with a step of 0");
   List items;
   for (__int128 i = bounds[0]; bounds[2] > 0 ? i < bounds[1] : i > bounds[1]; i += bounds[2]) {
-    if (static_cast<int64_t>(items.size()) >= kMaxRange) renderer.fail(str("range() with more than ", kMaxRange, " numbers"));
+    if (static_cast<int64_t>(items.size()) >= kMaxRange)
+      renderer.fail(str("range() with more than ", kMaxRange, " numbers"));
     items.push_back(Value::integer(static_cast<int64_t>(i)));
   }
   renderer.charge(items.size());
@@ -50,15 +52,19 @@ const Value* argument(const Arguments& arguments, size_t place, const std::strin
   return nullptr;
 }
 
-void Renderer::fail(const std::string& what, ErrorKind kind) const { throw Error(kind, what, str(name_, ", line ", line_)); }
+void Renderer::fail(const std::string& what, ErrorKind kind) const {
+  throw Error(kind, what, str(name_, ", line ", line_));
+}
 
 void Renderer::charge(size_t steps) {
   steps_ += static_cast<int64_t>(steps);
-  if (steps_ > limits_.steps) fail(str("the template takes more than ", limits_.steps, " steps"), ErrorKind::resource);
+  if (steps_ > limits_.steps)
+    fail(str("the template takes more than ", limits_.steps, " steps"), ErrorKind::resource);
 }
 
 void Renderer::check_size(size_t bytes) const {
-  if (bytes > limits_.output) fail(str("the template makes more than ", limits_.output, " bytes"), ErrorKind::resource);
+  if (bytes > limits_.output)
+    fail(str("the template makes more than ", limits_.output, " bytes"), ErrorKind::resource);
 }
 
 Slots* Renderer::new_slots(std::string what) {
@@ -70,7 +76,13 @@ std::string Renderer::run(const Node& body, Dict variables) {
   scopes_.assign(1, {});
   for (auto& item : variables) scopes_[0].push_back(std::move(item));
   out_.assign(1, "");
-  exec_body(body);
+  try {
+    exec_body(body);
+  } catch (const Error& error) {
+    if (error.where().empty())
+      fail(error.message(), error.kind());  // a value that grew too large knows no line
+    throw;
+  }
   return std::move(out_[0]);
 }
 
@@ -104,14 +116,28 @@ Renderer::Flow Renderer::exec(const Node& node) {
   line_ = node.line;
   charge(1);
   switch (node.kind) {
-    case NodeKind::text: write(node.text); break;
-    case NodeKind::output: write(eval(*node.kids[0]).str()); break;
-    case NodeKind::if_chain: return exec_if(node);
-    case NodeKind::for_loop: return exec_for(node);
-    case NodeKind::set: assign(*node.kids[0], eval(*node.kids[1])); break;
-    case NodeKind::set_block: exec_set(node); break;
-    case NodeKind::macro: exec_macro(node); break;
-    case NodeKind::call_block: exec_call(node); break;
+    case NodeKind::text:
+      write(node.text);
+      break;
+    case NodeKind::output:
+      write(eval(*node.kids[0]).str());
+      break;
+    case NodeKind::if_chain:
+      return exec_if(node);
+    case NodeKind::for_loop:
+      return exec_for(node);
+    case NodeKind::set:
+      assign(*node.kids[0], eval(*node.kids[1]));
+      break;
+    case NodeKind::set_block:
+      exec_set(node);
+      break;
+    case NodeKind::macro:
+      exec_macro(node);
+      break;
+    case NodeKind::call_block:
+      exec_call(node);
+      break;
     case NodeKind::filter_block: {
       const std::string text = capture(*node.kids[1]);
       scopes_.push_back({{kBlockInput, Value::text(text)}});
@@ -122,14 +148,18 @@ Renderer::Flow Renderer::exec(const Node& node) {
     }
     case NodeKind::generation: {
       const std::string text = capture(*node.kids[0]);
-      if (out_.size() > 1) fail("{% generation %} inside a macro or a captured block", ErrorKind::unsupported);
+      if (out_.size() > 1)
+        fail("{% generation %} inside a macro or a captured block", ErrorKind::unsupported);
       spans_.push_back({out_[0].size(), out_[0].size() + text.size()});
       write(text);
       break;
     }
-    case NodeKind::break_loop: return Flow::stop_loop;
-    case NodeKind::continue_loop: return Flow::next_turn;
-    default: SMIDGEN_ASSERT(false);
+    case NodeKind::break_loop:
+      return Flow::stop_loop;
+    case NodeKind::continue_loop:
+      return Flow::next_turn;
+    default:
+      SMIDGEN_ASSERT(false);
   }
   return Flow::normal;
 }
@@ -155,28 +185,30 @@ Renderer::Flow Renderer::exec_for(const Node& node) {
     scopes_.pop_back();
     items = std::move(kept);
   }
-  // One scope and one `loop` for all turns. A closure over `loop` cannot outlive its turn, so they may be reused.
+  // One scope and one `loop` for all turns. A closure over `loop` cannot outlive its turn, so they
+  // may be reused.
   const auto count = static_cast<int64_t>(items.size());
   Slots* loop = new_slots("loop");
   Flow flow = Flow::normal;
   bool finished = false;  // jinja2 runs the else unless some turn reached its end
   for (int64_t i = 0; i < count && flow != Flow::stop_loop; ++i) {
     const auto at = static_cast<size_t>(i);
-    loop->items = {{"index", Value::integer(i + 1)},
-                   {"index0", Value::integer(i)},
-                   {"revindex", Value::integer(count - i)},
-                   {"revindex0", Value::integer(count - i - 1)},
-                   {"first", Value::boolean(i == 0)},
-                   {"last", Value::boolean(i + 1 == count)},
-                   {"length", Value::integer(count)},
-                   {"depth", Value::integer(1)},
-                   {"depth0", Value::integer(0)},
-                   {"previtem", i > 0 ? items[at - 1] : Value::undefined("there is no previous item")},
-                   {"nextitem", i + 1 < count ? items[at + 1] : Value::undefined("there is no next item")},
-                   {"cycle", Value::callable({"cycle", [this, i](Arguments& a) {
-                      if (a.plain.empty()) fail("loop.cycle() without items");
-                      return a.plain[static_cast<size_t>(i) % a.plain.size()];
-                    }})}};
+    loop->items = {
+        {"index", Value::integer(i + 1)},
+        {"index0", Value::integer(i)},
+        {"revindex", Value::integer(count - i)},
+        {"revindex0", Value::integer(count - i - 1)},
+        {"first", Value::boolean(i == 0)},
+        {"last", Value::boolean(i + 1 == count)},
+        {"length", Value::integer(count)},
+        {"depth", Value::integer(1)},
+        {"depth0", Value::integer(0)},
+        {"previtem", i > 0 ? items[at - 1] : Value::undefined("there is no previous item")},
+        {"nextitem", i + 1 < count ? items[at + 1] : Value::undefined("there is no next item")},
+        {"cycle", Value::callable({"cycle", [this, i](Arguments& a) {
+                                     if (a.plain.empty()) fail("loop.cycle() without items");
+                                     return a.plain[static_cast<size_t>(i) % a.plain.size()];
+                                   }})}};
     scopes_.push_back({{"loop", Value::slots(loop)}});
     assign(*node.kids[0], items[at]);
     flow = exec_body(*node.kids[3]);
@@ -202,9 +234,11 @@ void Renderer::exec_set(const Node& node) {
 bool Renderer::holds_slots(const Value& value) const {
   if (value.is_slots()) return true;
   if (value.is_list() || value.is_tuple())
-    return std::any_of(value.items().begin(), value.items().end(), [this](const Value& v) { return holds_slots(v); });
+    return std::any_of(value.items().begin(), value.items().end(),
+                       [this](const Value& v) { return holds_slots(v); });
   if (value.is_dict())
-    return std::any_of(value.as_dict().begin(), value.as_dict().end(), [this](const auto& v) { return holds_slots(v.second); });
+    return std::any_of(value.as_dict().begin(), value.as_dict().end(),
+                       [this](const auto& v) { return holds_slots(v.second); });
   return false;
 }
 
@@ -233,7 +267,8 @@ void Renderer::assign(const Node& target, const Value& value) {
 }
 
 void Renderer::exec_macro(const Node& node) {
-  const Value macro = Value::callable({node.text, [this, &node](Arguments& arguments) { return call_macro(node, arguments); }});
+  const Value macro = Value::callable(
+      {node.text, [this, &node](Arguments& arguments) { return call_macro(node, arguments); }});
   scopes_.back().emplace_back(node.text, macro);
   auto& scope = scopes_.back();
   for (auto& [key, value] : scope) {
@@ -246,10 +281,13 @@ Value Renderer::call_macro(const Node& node, Arguments& arguments) {
   Scope scope;
   const size_t wanted = node.names.size();
   if (arguments.plain.size() > wanted)
-    fail(str("the macro '", node.text, "' takes ", wanted, " arguments, not ", arguments.plain.size()));
-  for (size_t i = 0; i < arguments.plain.size(); ++i) scope.emplace_back(node.names[i], arguments.plain[i]);
+    fail(str("the macro '", node.text, "' takes ", wanted, " arguments, not ",
+             arguments.plain.size()));
+  for (size_t i = 0; i < arguments.plain.size(); ++i)
+    scope.emplace_back(node.names[i], arguments.plain[i]);
   for (auto& [key, value] : arguments.named) {
-    const bool known = key == "caller" || std::find(node.names.begin(), node.names.end(), key) != node.names.end();
+    const bool known =
+        key == "caller" || std::find(node.names.begin(), node.names.end(), key) != node.names.end();
     if (!known) fail(str("the macro '", node.text, "' has no parameter '", key, "'"));
     scope.emplace_back(key, value);
   }
@@ -259,8 +297,12 @@ Value Renderer::call_macro(const Node& node, Arguments& arguments) {
   scopes_.push_back(std::move(scope));
   for (size_t i = arguments.plain.size(); i < wanted; ++i) {
     const auto& given = scopes_.back();
-    if (std::any_of(given.begin(), given.end(), [&](const auto& item) { return item.first == node.names[i]; })) continue;
-    Value value = node.kids[i + 1] ? eval(*node.kids[i + 1]) : Value::undefined(str("parameter '", node.names[i], "' was not provided"));
+    if (std::any_of(given.begin(), given.end(),
+                    [&](const auto& item) { return item.first == node.names[i]; }))
+      continue;
+    Value value = node.kids[i + 1]
+                      ? eval(*node.kids[i + 1])
+                      : Value::undefined(str("parameter '", node.names[i], "' was not provided"));
     scopes_.back().emplace_back(node.names[i], std::move(value));
   }
   std::string text = capture(*node.kids[0]);
@@ -274,21 +316,23 @@ Value Renderer::call_macro(const Node& node, Arguments& arguments) {
 void Renderer::exec_call(const Node& node) {
   // The body sees the scopes of this place, although it runs inside the macro.
   const size_t size = scopes_.size(), floor = floor_;
-  const Value caller = Value::callable({"caller", [this, &node, size, floor](Arguments& arguments) {
-    std::vector<Scope> above(std::make_move_iterator(scopes_.begin() + static_cast<std::ptrdiff_t>(size)),
-                             std::make_move_iterator(scopes_.end()));
-    scopes_.resize(size);
-    const size_t inner = std::exchange(floor_, floor);
-    Scope scope;
-    for (size_t i = 0; i < node.names.size() && i < arguments.plain.size(); ++i)
-      scope.emplace_back(node.names[i], arguments.plain[i]);
-    scopes_.push_back(std::move(scope));
-    std::string text = capture(*node.kids[1]);
-    scopes_.resize(size);
-    for (Scope& one : above) scopes_.push_back(std::move(one));
-    floor_ = inner;
-    return Value::text(std::move(text));
-  }});
+  const Value caller = Value::callable(
+      {"caller", [this, &node, size, floor](Arguments& arguments) {
+         std::vector<Scope> above(
+             std::make_move_iterator(scopes_.begin() + static_cast<std::ptrdiff_t>(size)),
+             std::make_move_iterator(scopes_.end()));
+         scopes_.resize(size);
+         const size_t inner = std::exchange(floor_, floor);
+         Scope scope;
+         for (size_t i = 0; i < node.names.size() && i < arguments.plain.size(); ++i)
+           scope.emplace_back(node.names[i], arguments.plain[i]);
+         scopes_.push_back(std::move(scope));
+         std::string text = capture(*node.kids[1]);
+         scopes_.resize(size);
+         for (Scope& one : above) scopes_.push_back(std::move(one));
+         floor_ = inner;
+         return Value::text(std::move(text));
+       }});
   const Node& call_node = *node.kids[0];
   const Value function = eval(*call_node.kids[0]);
   Arguments arguments = eval_arguments(call_node, 1);
@@ -313,39 +357,47 @@ Value Renderer::lookup(const std::string& name) {
 }
 
 Value Renderer::global(const std::string& name) {
-  if (name == "range") return Value::callable({name, [this](Arguments& a) { return range(*this, a); }});
+  if (name == "range")
+    return Value::callable({name, [this](Arguments& a) { return range(*this, a); }});
   if (name == "raise_exception")
     return Value::callable({name, [this](Arguments& a) -> Value {
-      fail(str("the template refuses this conversation: ", a.plain.empty() ? "" : a.plain[0].str()));
-    }});
+                              fail(str("the template refuses this conversation: ",
+                                       a.plain.empty() ? "" : a.plain[0].str()));
+                            }});
   if (name == "strftime_now")
     return Value::callable({name, [this](Arguments& a) {
-      if (a.plain.size() != 1 || !a.plain[0].is_text()) fail("strftime_now() takes a format");
-      return Value::text(formatted_time(a.plain[0].as_text()));
-    }});
+                              if (a.plain.size() != 1 || !a.plain[0].is_text())
+                                fail("strftime_now() takes a format");
+                              return Value::text(formatted_time(a.plain[0].as_text()));
+                            }});
   if (name == "namespace" || name == "dict")
-    return Value::callable({name, [this, name](Arguments& a) {
-      Dict items;
-      if (!a.plain.empty()) {
-        if (!a.plain[0].is_dict()) fail(str(name, "() of a ", a.plain[0].type()), ErrorKind::unsupported);
-        items = a.plain[0].as_dict();
-      }
-      for (auto& [key, value] : a.named) {
-        const auto old = std::find_if(items.begin(), items.end(), [&key = key](const auto& item) { return item.first == key; });
-        if (old != items.end()) {
-          old->second = value;
-        } else {
-          items.emplace_back(key, value);
-        }
-      }
-      if (name == "dict") return Value::dict(std::move(items));
-      for (const auto& item : items) {
-        if (holds_slots(item.second)) fail("a namespace inside a namespace", ErrorKind::unsupported);
-      }
-      Slots* slots = new_slots("namespace");
-      slots->items = std::move(items);
-      return Value::slots(slots);
-    }});
+    return Value::callable(
+        {name, [this, name](Arguments& a) {
+           Dict items;
+           if (!a.plain.empty()) {
+             if (!a.plain[0].is_dict())
+               fail(str(name, "() of a ", a.plain[0].type()), ErrorKind::unsupported);
+             items = a.plain[0].as_dict();
+           }
+           for (auto& [key, value] : a.named) {
+             const auto old =
+                 std::find_if(items.begin(), items.end(),
+                              [&key = key](const auto& item) { return item.first == key; });
+             if (old != items.end()) {
+               old->second = value;
+             } else {
+               items.emplace_back(key, value);
+             }
+           }
+           if (name == "dict") return Value::dict(std::move(items));
+           for (const auto& item : items) {
+             if (holds_slots(item.second))
+               fail("a namespace inside a namespace", ErrorKind::unsupported);
+           }
+           Slots* slots = new_slots("namespace");
+           slots->items = std::move(items);
+           return Value::slots(slots);
+         }});
   return Value::undefined(str("'", name, "' is undefined"));
 }
 
@@ -357,18 +409,28 @@ Value Renderer::eval(const Node& node) {
   charge(1);
   Value out;
   switch (node.kind) {
-    case NodeKind::constant: out = node.value; break;
-    case NodeKind::variable: out = lookup(node.text); break;
+    case NodeKind::constant:
+      out = node.value;
+      break;
+    case NodeKind::variable:
+      out = lookup(node.text);
+      break;
     case NodeKind::list:
     case NodeKind::tuple:
-    case NodeKind::dict: out = eval_collection(node); break;
-    case NodeKind::attribute: out = get_attribute(eval(*node.kids[0]), node.text); break;
+    case NodeKind::dict:
+      out = eval_collection(node);
+      break;
+    case NodeKind::attribute:
+      out = get_attribute(eval(*node.kids[0]), node.text);
+      break;
     case NodeKind::item: {
       const Value object = eval(*node.kids[0]);
       out = get_item(object, eval(*node.kids[1]));
       break;
     }
-    case NodeKind::slice: out = eval_slice(node); break;
+    case NodeKind::slice:
+      out = eval_slice(node);
+      break;
     case NodeKind::call: {
       const Value function = eval(*node.kids[0]);
       Arguments arguments = eval_arguments(node, 1);
@@ -380,13 +442,20 @@ Value Renderer::eval(const Node& node) {
       const Value input = eval(*node.kids[0]);
       Arguments arguments = eval_arguments(node, 1);
       line_ = node.line;
-      out = node.kind == NodeKind::filter ? filter(node.text, input, arguments)
-                                          : Value::boolean(test(node.text, input, arguments) != node.flag);
+      out = node.kind == NodeKind::filter
+                ? filter(node.text, input, arguments)
+                : Value::boolean(test(node.text, input, arguments) != node.flag);
       break;
     }
-    case NodeKind::unary: out = eval_unary(node); break;
-    case NodeKind::binary: out = eval_binary(node); break;
-    case NodeKind::compare: out = eval_compare(node); break;
+    case NodeKind::unary:
+      out = eval_unary(node);
+      break;
+    case NodeKind::binary:
+      out = eval_binary(node);
+      break;
+    case NodeKind::compare:
+      out = eval_compare(node);
+      break;
     case NodeKind::logic: {
       out = eval(*node.kids[0]);
       if (out.truthy() == (node.text == "and")) out = eval(*node.kids[1]);
@@ -401,7 +470,8 @@ Value Renderer::eval(const Node& node) {
         out = Value::undefined("the inline if evaluated to false and no else was given");
       }
       break;
-    default: SMIDGEN_ASSERT(false);
+    default:
+      SMIDGEN_ASSERT(false);
   }
   --depth_;
   return out;
@@ -432,8 +502,11 @@ Value Renderer::eval_collection(const Node& node) {
   if (node.kind == NodeKind::tuple) return Value::tuple(std::move(items));
   Dict dict;
   for (size_t i = 0; i < items.size(); i += 2) {
-    if (!items[i].is_text()) fail(str("a dict with a key of type ", items[i].type()), ErrorKind::unsupported);
-    const auto old = std::find_if(dict.begin(), dict.end(), [&](const auto& item) { return item.first == items[i].as_text(); });
+    if (!items[i].is_text())
+      fail(str("a dict with a key of type ", items[i].type()), ErrorKind::unsupported);
+    const auto old = std::find_if(dict.begin(), dict.end(), [&](const auto& item) {
+      return item.first == items[i].as_text();
+    });
     if (old != dict.end()) {
       old->second = items[i + 1];
     } else {
@@ -447,9 +520,11 @@ Value Renderer::eval_unary(const Node& node) {
   const Value value = eval(*node.kids[0]);
   if (node.text == "not") return Value::boolean(!value.truthy());
   if (!value.is_number()) fail(str("'", node.text, "' of a ", value.type()));
-  if (value.is_float()) return Value::number(node.text == "-" ? -value.as_double() : value.as_double());
+  if (value.is_float())
+    return Value::number(node.text == "-" ? -value.as_double() : value.as_double());
   int64_t out = value.as_int();
-  if (node.text == "-" && __builtin_sub_overflow(int64_t{0}, out, &out)) fail("a whole number beyond 64 bits");
+  if (node.text == "-" && __builtin_sub_overflow(int64_t{0}, out, &out))
+    fail("a whole number beyond 64 bits");
   return Value::integer(out);
 }
 
@@ -477,7 +552,8 @@ Value Renderer::get_item(const Value& object, const Value& index) {
     return get_attribute(object, index.as_text());
   }
   if (index.is_text()) return get_attribute(object, index.as_text());
-  if ((object.is_list() || object.is_tuple() || object.is_text()) && (index.is_int() || index.is_bool())) {
+  if ((object.is_list() || object.is_tuple() || object.is_text()) &&
+      (index.is_int() || index.is_bool())) {
     const List items = object.is_text() ? iterate(object) : object.items();
     const auto size = static_cast<int64_t>(items.size());
     const int64_t at = index.as_int() < 0 ? index.as_int() + size : index.as_int();
@@ -517,11 +593,13 @@ Value Renderer::eval_slice(const Node& node) {
   for (size_t i = 0; i < 3; ++i) {
     const Value value = node.kids[i + 1] ? eval(*node.kids[i + 1]) : Value::none();
     given[i] = !value.is_none();
-    if (given[i] && !value.is_int() && !value.is_bool()) fail(str("a ", value.type(), " as the bound of a slice"));
+    if (given[i] && !value.is_int() && !value.is_bool())
+      fail(str("a ", value.type(), " as the bound of a slice"));
     part[i] = given[i] ? value.as_int() : 0;
   }
   if (object.is_undefined()) fail(object.name());
-  if (!object.is_list() && !object.is_tuple() && !object.is_text()) fail(str("a slice of a ", object.type()));
+  if (!object.is_list() && !object.is_tuple() && !object.is_text())
+    fail(str("a slice of a ", object.type()));
   const int64_t step = given[2] ? part[2] : 1;
   if (step == 0) fail("a slice with step 0");
   const List items = iterate(object);
@@ -534,7 +612,8 @@ Value Renderer::eval_slice(const Node& node) {
   const int64_t from = given[0] ? clamp(part[0]) : step > 0 ? 0 : size - 1;
   const int64_t to = given[1] ? clamp(part[1]) : step > 0 ? size : -1;
   List out;
-  for (__int128 i = from; step > 0 ? i < to : i > to; i += step) out.push_back(items[static_cast<size_t>(i)]);
+  for (__int128 i = from; step > 0 ? i < to : i > to; i += step)
+    out.push_back(items[static_cast<size_t>(i)]);
   if (object.is_list()) return Value::list(std::move(out));
   if (object.is_tuple()) return Value::tuple(std::move(out));
   std::string text;
@@ -552,7 +631,8 @@ bool Renderer::contains(const Value& container, const Value& item) {
   if (container.is_dict()) return item.is_text() && container.find(item.as_text());
   if (!container.is_list() && !container.is_tuple()) fail(str("'in' of a ", container.type()));
   charge(container.items().size());
-  return std::any_of(container.items().begin(), container.items().end(), [&](const Value& v) { return v.equals(item); });
+  return std::any_of(container.items().begin(), container.items().end(),
+                     [&](const Value& v) { return v.equals(item); });
 }
 
 bool Renderer::less(const Value& a, const Value& b) const {
@@ -560,8 +640,9 @@ bool Renderer::less(const Value& a, const Value& b) const {
     return a.is_float() || b.is_float() ? a.as_double() < b.as_double() : a.as_int() < b.as_int();
   if (a.is_text() && b.is_text()) return a.as_text() < b.as_text();
   if ((a.is_list() && b.is_list()) || (a.is_tuple() && b.is_tuple()))
-    return std::lexicographical_compare(a.items().begin(), a.items().end(), b.items().begin(), b.items().end(),
-                                        [this](const Value& x, const Value& y) { return less(x, y); });
+    return std::lexicographical_compare(
+        a.items().begin(), a.items().end(), b.items().begin(), b.items().end(),
+        [this](const Value& x, const Value& y) { return less(x, y); });
   fail(str("a ", a.type(), " and a ", b.type(), " have no order"));
 }
 
@@ -632,7 +713,8 @@ Value Renderer::eval_binary(const Node& node) {
     return what.is_text() ? Value::text(std::move(text)) : Value::list(std::move(items));
   }
   if (op == "%" && a.is_text()) fail("'%' formatting of a string", ErrorKind::unsupported);
-  if (!a.is_number() || !b.is_number()) fail(str("'", op, "' of a ", a.type(), " and a ", b.type()));
+  if (!a.is_number() || !b.is_number())
+    fail(str("'", op, "' of a ", a.type(), " and a ", b.type()));
   if ((op == "/" || op == "//" || op == "%") && b.as_double() == 0.0) fail("division by zero");
   if (op == "/") return Value::number(a.as_double() / b.as_double());
   if (a.is_float() || b.is_float() || (op == "**" && b.as_int() < 0)) {

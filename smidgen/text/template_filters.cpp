@@ -1,7 +1,7 @@
 // Filters and tests of the template language.
 #include <algorithm>
-#include <cmath>
 #include <cerrno>
+#include <cmath>
 #include <cstdlib>
 #include <utility>
 
@@ -22,7 +22,8 @@ const std::string& need_text(Renderer& renderer, const Value& value, const char*
 
 int64_t whole(Renderer& renderer, const Value* value, int64_t absent) {
   if (!value || value->is_none()) return absent;
-  if (!value->is_int() && !value->is_bool()) renderer.fail(str("a ", value->type(), " where a whole number is needed"));
+  if (!value->is_int() && !value->is_bool())
+    renderer.fail(str("a ", value->type(), " where a whole number is needed"));
   return value->as_int();
 }
 
@@ -31,9 +32,11 @@ Value tojson(Renderer& renderer, const Value& input, Arguments& arguments) {
   const Value* indent = argument(arguments, 1, "indent");
   style.indent = static_cast<int>(std::clamp<int64_t>(whole(renderer, indent, -1), -1, 64));
   if (indent && indent->is_int()) style.item = ",";
-  if (const Value* separators = argument(arguments, 2, "separators"); separators && !separators->is_none()) {
+  if (const Value* separators = argument(arguments, 2, "separators");
+      separators && !separators->is_none()) {
     const List pair = renderer.iterate(*separators);
-    if (pair.size() != 2 || !pair[0].is_text() || !pair[1].is_text()) renderer.fail("tojson: separators are two strings");
+    if (pair.size() != 2 || !pair[0].is_text() || !pair[1].is_text())
+      renderer.fail("tojson: separators are two strings");
     style.item = pair[0].as_text();
     style.key = pair[1].as_text();
   }
@@ -50,7 +53,8 @@ Value tojson(Renderer& renderer, const Value& input, Arguments& arguments) {
 }
 
 Value length(Renderer& renderer, const Value& input, Arguments&) {
-  if (input.is_text()) return Value::integer(static_cast<int64_t>(count_characters(input.as_text())));
+  if (input.is_text())
+    return Value::integer(static_cast<int64_t>(count_characters(input.as_text())));
   if (input.is_dict()) return Value::integer(static_cast<int64_t>(input.as_dict().size()));
   return Value::integer(static_cast<int64_t>(renderer.iterate(input).size()));
 }
@@ -66,7 +70,8 @@ Value attribute_of(Renderer& renderer, Value value, const Value& path) {
   if (path.is_int()) return renderer.get_item(value, path);
   for (const std::string& part : split_text(path.str(), nullptr, -1, false)) {
     const std::string dot = ".";
-    for (const std::string& name : split_text(part, &dot, -1, false)) value = renderer.get_item(value, Value::text(name));
+    for (const std::string& name : split_text(part, &dot, -1, false))
+      value = renderer.get_item(value, Value::text(name));
   }
   return value;
 }
@@ -84,15 +89,20 @@ Value joined(Renderer& renderer, const Value& input, Arguments& arguments) {
   return Value::text(std::move(out));
 }
 
-Value select(Renderer& renderer, const Value& input, Arguments& arguments, bool by_attribute, bool keep) {
+Value select(Renderer& renderer, const Value& input, Arguments& arguments, bool by_attribute,
+             bool keep) {
   List out;
   Arguments rest;
   const size_t first = by_attribute ? 1 : 0;
-  if (by_attribute && arguments.plain.empty()) renderer.fail("selectattr and rejectattr take an attribute");
-  for (size_t i = first + 1; i < arguments.plain.size(); ++i) rest.plain.push_back(arguments.plain[i]);
+  if (by_attribute && arguments.plain.empty())
+    renderer.fail("selectattr and rejectattr take an attribute");
+  for (size_t i = first + 1; i < arguments.plain.size(); ++i)
+    rest.plain.push_back(arguments.plain[i]);
   for (const Value& item : renderer.iterate(input)) {
     const Value value = by_attribute ? attribute_of(renderer, item, arguments.plain[0]) : item;
-    const bool holds = arguments.plain.size() > first ? renderer.test(arguments.plain[first].str(), value, rest) : value.truthy();
+    const bool holds = arguments.plain.size() > first
+                           ? renderer.test(arguments.plain[first].str(), value, rest)
+                           : value.truthy();
     if (holds == keep) out.push_back(item);
   }
   return Value::list(std::move(out));
@@ -121,15 +131,18 @@ Value indent(Renderer& renderer, const Value& input, Arguments& arguments) {
   const Value* width = argument(arguments, 0, "width");
   const Value* first = argument(arguments, 1, "first");
   const Value* blank = argument(arguments, 2, "blank");
-  const std::string space = width && width->is_text()
-                                ? width->as_text()
-                                : std::string(static_cast<size_t>(std::clamp<int64_t>(whole(renderer, width, 4), 0, 1000)), ' ');
+  const std::string space =
+      width && width->is_text()
+          ? width->as_text()
+          : std::string(
+                static_cast<size_t>(std::clamp<int64_t>(whole(renderer, width, 4), 0, 1000)), ' ');
   std::string out;
   // jinja2 appends a newline first, so that an empty last line survives.
   const std::vector<std::string> lines = lines_of(need_text(renderer, input, "indent") + "\n");
   for (size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) out += '\n';
-    if (i == 0 ? first && first->truthy() : (!lines[i].empty() || (blank && blank->truthy()))) out += space;
+    if (i == 0 ? first && first->truthy() : (!lines[i].empty() || (blank && blank->truthy())))
+      out += space;
     out += lines[i];
     renderer.check_size(out.size());
   }
@@ -166,7 +179,8 @@ Value to_float(Renderer&, const Value& input, Arguments&) {
 
 Value rounded(Renderer& renderer, const Value& input, Arguments& arguments) {
   if (!input.is_number()) renderer.fail(str("round of a ", input.type()));
-  const double scale = std::pow(10.0, static_cast<double>(whole(renderer, argument(arguments, 0, "precision"), 0)));
+  const double scale =
+      std::pow(10.0, static_cast<double>(whole(renderer, argument(arguments, 0, "precision"), 0)));
   return Value::number(std::nearbyint(input.as_double() * scale) / scale);
 }
 
@@ -177,7 +191,8 @@ Value sorted(Renderer& renderer, const Value& input, Arguments& arguments) {
   List items = renderer.iterate(input);
   const auto key = [&](const Value& item) {
     Value value = attribute ? attribute_of(renderer, item, *attribute) : item;
-    return value.is_text() && !(exact && exact->truthy()) ? Value::text(lower(value.as_text())) : value;
+    return value.is_text() && !(exact && exact->truthy()) ? Value::text(lower(value.as_text()))
+                                                          : value;
   };
   const bool down = reverse && reverse->truthy();
   std::stable_sort(items.begin(), items.end(), [&](const Value& a, const Value& b) {
@@ -191,7 +206,9 @@ Value unique(Renderer& renderer, const Value& input, Arguments&) {
   const auto key = [](const Value& v) { return v.is_text() ? Value::text(lower(v.as_text())) : v; };
   for (const Value& item : renderer.iterate(input)) {
     renderer.charge(out.size());
-    if (std::none_of(out.begin(), out.end(), [&](const Value& old) { return key(old).equals(key(item)); })) out.push_back(item);
+    if (std::none_of(out.begin(), out.end(),
+                     [&](const Value& old) { return key(old).equals(key(item)); }))
+      out.push_back(item);
   }
   return Value::list(std::move(out));
 }
@@ -199,7 +216,8 @@ Value unique(Renderer& renderer, const Value& input, Arguments&) {
 Value dictsort(Renderer& renderer, const Value& input, Arguments&) {
   if (!input.is_dict()) renderer.fail(str("dictsort of a ", input.type()));
   Dict items = input.as_dict();
-  std::stable_sort(items.begin(), items.end(), [](const auto& a, const auto& b) { return lower(a.first) < lower(b.first); });
+  std::stable_sort(items.begin(), items.end(),
+                   [](const auto& a, const auto& b) { return lower(a.first) < lower(b.first); });
   List out;
   for (const auto& [key, value] : items) out.push_back(Value::tuple({Value::text(key), value}));
   return Value::list(std::move(out));
@@ -208,7 +226,12 @@ Value dictsort(Renderer& renderer, const Value& input, Arguments&) {
 Value escaped(Renderer&, const Value& input, Arguments&) {
   std::string out;
   for (const char c : input.str()) {
-    out += c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '"' ? "&#34;" : c == '\'' ? "&#39;" : std::string(1, c);
+    out += c == '&'    ? "&amp;"
+           : c == '<'  ? "&lt;"
+           : c == '>'  ? "&gt;"
+           : c == '"'  ? "&#34;"
+           : c == '\'' ? "&#39;"
+                       : std::string(1, c);
   }
   return Value::text(std::move(out));
 }
@@ -246,10 +269,24 @@ const std::vector<std::pair<std::string, Filter>>& filters() {
   using V = const Value&;
   using A = Arguments&;
   static const std::vector<std::pair<std::string, Filter>> table = {
-      {"tojson", tojson}, {"length", length}, {"count", length}, {"default", defaulted}, {"d", defaulted},
-      {"join", joined}, {"map", map}, {"indent", indent}, {"int", to_int}, {"float", to_float}, {"round", rounded},
-      {"sort", sorted}, {"unique", unique}, {"dictsort", dictsort}, {"e", escaped}, {"escape", escaped},
-      {"items", items_of}, {"sum", added},
+      {"tojson", tojson},
+      {"length", length},
+      {"count", length},
+      {"default", defaulted},
+      {"d", defaulted},
+      {"join", joined},
+      {"map", map},
+      {"indent", indent},
+      {"int", to_int},
+      {"float", to_float},
+      {"round", rounded},
+      {"sort", sorted},
+      {"unique", unique},
+      {"dictsort", dictsort},
+      {"e", escaped},
+      {"escape", escaped},
+      {"items", items_of},
+      {"sum", added},
       {"select", [](R r, V v, A a) { return select(r, v, a, false, true); }},
       {"reject", [](R r, V v, A a) { return select(r, v, a, false, false); }},
       {"selectattr", [](R r, V v, A a) { return select(r, v, a, true, true); }},
@@ -265,7 +302,8 @@ const std::vector<std::pair<std::string, Filter>>& filters() {
       {"list", [](R r, V v, A) { return Value::list(r.iterate(v)); }},
       {"first", [](R r, V v, A) { return end_item(r, v, false); }},
       {"last", [](R r, V v, A) { return end_item(r, v, true); }},
-      {"reverse", [](R r, V v, A) {
+      {"reverse",
+       [](R r, V v, A) {
          List items = r.iterate(v);
          std::reverse(items.begin(), items.end());
          if (!v.is_text()) return Value::list(std::move(items));
@@ -273,9 +311,11 @@ const std::vector<std::pair<std::string, Filter>>& filters() {
          for (const Value& item : items) text += item.as_text();
          return Value::text(std::move(text));
        }},
-      {"abs", [](R r, V v, A) {
+      {"abs",
+       [](R r, V v, A) {
          if (!v.is_number()) r.fail(str("abs of a ", v.type()));
-         return v.is_float() ? Value::number(std::abs(v.as_double())) : Value::integer(v.as_int() < 0 ? -v.as_int() : v.as_int());
+         return v.is_float() ? Value::number(std::abs(v.as_double()))
+                             : Value::integer(v.as_int() < 0 ? -v.as_int() : v.as_int());
        }},
   };
   return table;
@@ -283,9 +323,12 @@ const std::vector<std::pair<std::string, Filter>>& filters() {
 
 const std::vector<std::string>& test_names() {
   static const std::vector<std::string> names = {
-      "defined", "undefined", "none", "string", "number", "integer", "float", "boolean", "true", "false", "mapping", "iterable",
-      "sequence", "callable", "odd", "even", "divisibleby", "in", "eq", "equalto", "==", "ne", "!=", "lt", "lessthan", "<", "le",
-      "<=", "gt", "greaterthan", ">", "ge", ">=", "lower", "upper", "sameas"};
+      "defined",  "undefined", "none", "string", "number",      "integer",
+      "float",    "boolean",   "true", "false",  "mapping",     "iterable",
+      "sequence", "callable",  "odd",  "even",   "divisibleby", "in",
+      "eq",       "equalto",   "==",   "ne",     "!=",          "lt",
+      "lessthan", "<",         "le",   "<=",     "gt",          "greaterthan",
+      ">",        "ge",        ">=",   "lower",  "upper",       "sameas"};
   return names;
 }
 
@@ -297,8 +340,8 @@ Value Renderer::filter(const std::string& name, const Value& input, Arguments& a
     if (key == name) return function(*this, input, arguments);
     names.push_back(key);
   }
-  throw Error(ErrorKind::unsupported, str("the template filter '", name, "'"), str(name_, ", line ", line_),
-              did_you_mean(name, names, str("known: ", join(names))));
+  throw Error(ErrorKind::unsupported, str("the template filter '", name, "'"),
+              str(name_, ", line ", line_), did_you_mean(name, names, str("known: ", join(names))));
 }
 
 bool Renderer::test(const std::string& name, const Value& v, Arguments& arguments) {
@@ -322,8 +365,10 @@ bool Renderer::test(const std::string& name, const Value& v, Arguments& argument
   if (name == "true") return v.is_bool() && v.as_bool();
   if (name == "false") return v.is_bool() && !v.as_bool();
   if (name == "mapping") return v.is_dict();
-  if (name == "iterable") return v.is_undefined() || v.is_text() || v.is_list() || v.is_tuple() || v.is_dict();
-  if (name == "sequence") return v.is_undefined() || v.is_text() || v.is_list() || v.is_tuple() || v.is_dict();
+  if (name == "iterable")
+    return v.is_undefined() || v.is_text() || v.is_list() || v.is_tuple() || v.is_dict();
+  if (name == "sequence")
+    return v.is_undefined() || v.is_text() || v.is_list() || v.is_tuple() || v.is_dict();
   if (name == "callable") return v.is_callable();
   if (name == "odd") return number(v) % 2 != 0;
   if (name == "even") return number(v) % 2 == 0;
@@ -333,7 +378,8 @@ bool Renderer::test(const std::string& name, const Value& v, Arguments& argument
     return by == -1 || number(v) % by == 0;
   }
   if (name == "in") return contains(need(), v);
-  if (name == "eq" || name == "equalto" || name == "==" || name == "sameas") return v.equals(need());
+  if (name == "eq" || name == "equalto" || name == "==" || name == "sameas")
+    return v.equals(need());
   if (name == "ne" || name == "!=") return !v.equals(need());
   if (name == "lt" || name == "lessthan" || name == "<") return less(v, need());
   if (name == "gt" || name == "greaterthan" || name == ">") return less(need(), v);
@@ -341,7 +387,8 @@ bool Renderer::test(const std::string& name, const Value& v, Arguments& argument
   if (name == "ge" || name == ">=") return less(need(), v) || v.equals(need());
   if (name == "lower") return v.str() == lower(v.str()) && v.str() != upper(v.str());
   if (name == "upper") return v.str() == upper(v.str()) && v.str() != lower(v.str());
-  throw Error(ErrorKind::unsupported, str("the template test '", name, "'"), str(name_, ", line ", line_),
+  throw Error(ErrorKind::unsupported, str("the template test '", name, "'"),
+              str(name_, ", line ", line_),
               did_you_mean(name, test_names(), str("known: ", join(test_names()))));
 }
 

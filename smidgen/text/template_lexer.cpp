@@ -10,16 +10,22 @@ namespace smidgen::tmpl {
 namespace {
 
 bool name_begin(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || static_cast<uint8_t>(c) >= 0x80;
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+         static_cast<uint8_t>(c) >= 0x80;
 }
-bool digit(char c) { return c >= '0' && c <= '9'; }
-bool space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+bool digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool space(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 class Lexer {
  public:
   Lexer(std::string_view source, const std::string& name) : name_(name) {
     if (!is_utf8(source))
-      throw Error(ErrorKind::format, str("byte ", utf8_valid_prefix(source), " of the template is not UTF-8"), name);
+      throw Error(ErrorKind::format,
+                  str("byte ", utf8_valid_prefix(source), " of the template is not UTF-8"), name);
     for (size_t i = 0; i < source.size(); ++i) {
       if (source[i] != '\r') {
         text_ += source[i];
@@ -28,7 +34,8 @@ class Lexer {
         if (i + 1 < source.size() && source[i + 1] == '\n') ++i;
       }
     }
-    // keep_trailing_newline is off in transformers: one newline at the very end is not part of the template.
+    // keep_trailing_newline is off in transformers: one newline at the very end is not part of the
+    // template.
     if (!text_.empty() && text_.back() == '\n') text_.pop_back();
   }
 
@@ -39,18 +46,20 @@ class Lexer {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const { throw Error(ErrorKind::format, what, str(name_, ", line ", line_)); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(ErrorKind::format, what, str(name_, ", line ", line_));
+  }
   void put(TokenKind kind, std::string text) { out_.push_back({kind, std::move(text), line_}); }
-  bool starts(std::string_view with, size_t at) const { return text_.compare(at, with.size(), with) == 0; }
+  bool starts(std::string_view with, size_t at) const {
+    return text_.compare(at, with.size(), with) == 0;
+  }
   void advance(size_t to) {
     line_ += static_cast<int>(std::count(text_.begin() + static_cast<std::ptrdiff_t>(at_),
                                          text_.begin() + static_cast<std::ptrdiff_t>(to), '\n'));
     if (to > at_) line_starting_ = text_[to - 1] == '\n';
     at_ = to;
   }
-  void skip_spaces() {
-    advance(at_ + leading_space(std::string_view(text_).substr(at_)));
-  }
+  void skip_spaces() { advance(at_ + leading_space(std::string_view(text_).substr(at_))); }
 
   // Text up to the next tag, cut by '-', '+' and lstrip_blocks.
   void data() {
@@ -58,7 +67,9 @@ class Lexer {
     while (open < text_.size()) {
       open = text_.find('{', open);
       if (open == std::string::npos) open = text_.size();
-      if (open + 1 < text_.size() && (text_[open + 1] == '{' || text_[open + 1] == '%' || text_[open + 1] == '#')) break;
+      if (open + 1 < text_.size() &&
+          (text_[open + 1] == '{' || text_[open + 1] == '%' || text_[open + 1] == '#'))
+        break;
       if (open < text_.size()) ++open;
     }
     if (open >= text_.size()) {
@@ -67,14 +78,17 @@ class Lexer {
       return;
     }
     const char kind = text_[open + 1];
-    const char sign = open + 2 < text_.size() && (text_[open + 2] == '-' || text_[open + 2] == '+') ? text_[open + 2] : 0;
+    const char sign = open + 2 < text_.size() && (text_[open + 2] == '-' || text_[open + 2] == '+')
+                          ? text_[open + 2]
+                          : 0;
     std::string before = text_.substr(at_, open - at_);
     if (sign == '-') {
       before.resize(before.size() - trailing_space(before));
     } else if (sign != '+' && kind != '{') {
       const size_t newline = before.rfind('\n');
       const size_t begin = newline == std::string::npos ? 0 : newline + 1;
-      if ((begin > 0 || line_starting_) && leading_space(std::string_view(before).substr(begin)) == before.size() - begin)
+      if ((begin > 0 || line_starting_) &&
+          leading_space(std::string_view(before).substr(begin)) == before.size() - begin)
         before.resize(begin);
     }
     if (!before.empty()) put(TokenKind::text, before);
@@ -105,7 +119,9 @@ class Lexer {
 
   bool raw() {
     size_t at = at_;
-    const auto spaces = [&] { while (at < text_.size() && space(text_[at])) ++at; };
+    const auto spaces = [&] {
+      while (at < text_.size() && space(text_[at])) ++at;
+    };
     spaces();
     if (!starts("raw", at)) return false;
     at += 3;
@@ -131,7 +147,8 @@ class Lexer {
       } else if (sign != '+') {
         const size_t newline = inside.rfind('\n');
         const size_t begin = newline == std::string::npos ? 0 : newline + 1;
-        if ((begin > 0 || line_starting_) && leading_space(std::string_view(inside).substr(begin)) == inside.size() - begin)
+        if ((begin > 0 || line_starting_) &&
+            leading_space(std::string_view(inside).substr(begin)) == inside.size() - begin)
           inside.resize(begin);
       }
       put(TokenKind::text, inside);
@@ -148,7 +165,8 @@ class Lexer {
       skip_spaces();
       if (at_ >= text_.size()) fail(str("a tag is not closed: '", close, "' is missing"));
       if (open.empty()) {
-        const bool signed_end = (text_[at_] == '-' || (text_[at_] == '+' && close == "%}")) && starts(close, at_ + 1);
+        const bool signed_end =
+            (text_[at_] == '-' || (text_[at_] == '+' && close == "%}")) && starts(close, at_ + 1);
         if (signed_end || starts(close, at_)) {
           const char sign = signed_end ? text_[at_] : 0;
           put(close == "}}" ? TokenKind::variable_end : TokenKind::block_end, "");
@@ -195,7 +213,8 @@ class Lexer {
       take();
     }
     if (end < text_.size() && (text_[end] == 'e' || text_[end] == 'E')) {
-      const size_t sign = end + 1 < text_.size() && (text_[end + 1] == '-' || text_[end + 1] == '+') ? 1 : 0;
+      const size_t sign =
+          end + 1 < text_.size() && (text_[end + 1] == '-' || text_[end + 1] == '+') ? 1 : 0;
       if (end + 1 + sign < text_.size() && digit(text_[end + 1 + sign])) {
         real = true;
         digits += text_.substr(end, 1 + sign);
@@ -234,10 +253,12 @@ class Lexer {
       } else if (c == 'x' || c == 'u' || c == 'U') {
         const size_t count = c == 'x' ? 2 : c == 'u' ? 4 : 8;
         const std::string hex = raw.substr(i + 1, count);
-        if (hex.size() != count || hex.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos)
+        if (hex.size() != count ||
+            hex.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos)
           fail(str("a broken escape '\\", c, hex, "' in a string"));
         const auto code = static_cast<uint32_t>(std::strtoul(hex.c_str(), nullptr, 16));
-        if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) fail(str("'\\", c, hex, "' is no character"));
+        if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000))
+          fail(str("'\\", c, hex, "' is no character"));
         append_utf8(out, code);
         i += count;
       } else if (c >= '0' && c <= '7') {
@@ -264,7 +285,8 @@ class Lexer {
     }
     const char c = text_[at_];
     if (std::string_view("+-/*%~[](){}<>=.:|,").find(c) == std::string_view::npos)
-      fail(str("unexpected character '", text_.substr(at_, utf8_step(std::string_view(text_).substr(at_)).length), "'"));
+      fail(str("unexpected character '",
+               text_.substr(at_, utf8_step(std::string_view(text_).substr(at_)).length), "'"));
     if (c == '(' || c == '[' || c == '{') {
       open += c == '(' ? ')' : c == '[' ? ']' : '}';
     } else if (c == ')' || c == ']' || c == '}') {
@@ -285,6 +307,8 @@ class Lexer {
 
 }  // namespace
 
-std::vector<Token> lex(std::string_view source, const std::string& name) { return Lexer(source, name).run(); }
+std::vector<Token> lex(std::string_view source, const std::string& name) {
+  return Lexer(source, name).run();
+}
 
 }  // namespace smidgen::tmpl

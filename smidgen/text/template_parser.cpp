@@ -18,7 +18,7 @@ class Parser {
 
  private:
   struct Depth {
-    explicit Depth(Parser& parser) : parser(parser) {
+    explicit Depth(Parser& owner) : parser(owner) {
       if (++parser.depth_ > parser.limits_.depth) parser.fail("too deeply nested");
     }
     ~Depth() { --parser.depth_; }
@@ -27,19 +27,29 @@ class Parser {
 
   const Token& now() const { return tokens_[at_]; }
   const Token& ahead() const { return tokens_[std::min(at_ + 1, tokens_.size() - 1)]; }
-  void next() { if (at_ + 1 < tokens_.size()) ++at_; }
+  void next() {
+    if (at_ + 1 < tokens_.size()) ++at_;
+  }
   bool is_op(std::string_view op) const { return now().kind == TokenKind::op && now().text == op; }
-  bool is_name(std::string_view name) const { return now().kind == TokenKind::name && now().text == name; }
+  bool is_name(std::string_view name) const {
+    return now().kind == TokenKind::name && now().text == name;
+  }
   bool take_op(std::string_view op) { return is_op(op) && (next(), true); }
   bool take_name(std::string_view name) { return is_name(name) && (next(), true); }
   std::string where(int line) const { return str(name_, ", line ", line); }
-  [[noreturn]] void fail(const std::string& what) const { throw Error(ErrorKind::format, what, where(now().line)); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(ErrorKind::format, what, where(now().line));
+  }
   std::string shown() const {
     switch (now().kind) {
-      case TokenKind::end: return "the end of the template";
-      case TokenKind::block_end: return "'%}'";
-      case TokenKind::variable_end: return "'}}'";
-      default: return str("'", now().text, "'");
+      case TokenKind::end:
+        return "the end of the template";
+      case TokenKind::block_end:
+        return "'%}'";
+      case TokenKind::variable_end:
+        return "'}}'";
+      default:
+        return str("'", now().text, "'");
     }
   }
   void expect_op(std::string_view op) {
@@ -86,7 +96,9 @@ class Parser {
         give(*out, std::move(output));
       } else if (token.kind == TokenKind::block_begin) {
         next();
-        if (std::any_of(ends.begin(), ends.end(), [&](std::string_view end) { return is_name(end); })) return out;
+        if (std::any_of(ends.begin(), ends.end(),
+                        [&](std::string_view end) { return is_name(end); }))
+          return out;
         give(*out, statement());
       } else {
         if (!ends.empty()) fail(str("the template ends, but '", ends.back(), "' is missing"));
@@ -122,14 +134,18 @@ class Parser {
       expect(TokenKind::block_end);
       return make(tag == "break" ? NodeKind::break_loop : NodeKind::continue_loop, line);
     }
-    static const std::vector<std::string> kKnown = {"if",     "for",        "set",   "macro",    "call",
-                                                    "filter", "generation", "break", "continue", "raw"};
-    for (const char* foreign : {"include", "import", "from", "extends", "block", "with", "autoescape", "do", "trans"}) {
+    static const std::vector<std::string> kKnown = {
+        "if", "for", "set", "macro", "call", "filter", "generation", "break", "continue", "raw"};
+    for (const char* foreign :
+         {"include", "import", "from", "extends", "block", "with", "autoescape", "do", "trans"}) {
       if (tag == foreign)
-        throw Error(ErrorKind::unsupported, str("the template tag '", tag, "'"), where(line), str("known: ", join(kKnown)));
+        throw Error(ErrorKind::unsupported, str("the template tag '", tag, "'"), where(line),
+                    str("known: ", join(kKnown)));
     }
-    if (tag == "else" || tag == "elif" || tag.starts_with("end")) fail(str("'", tag, "' without a beginning"));
-    throw Error(ErrorKind::unsupported, str("the template tag '", tag, "'"), where(line), did_you_mean(tag, kKnown));
+    if (tag == "else" || tag == "elif" || tag.starts_with("end"))
+      fail(str("'", tag, "' without a beginning"));
+    throw Error(ErrorKind::unsupported, str("the template tag '", tag, "'"), where(line),
+                did_you_mean(tag, kKnown));
   }
 
   NodePtr if_statement(int line) {
@@ -159,7 +175,8 @@ class Parser {
     give(*node, tuple(false));
     give(*node, take_name("if") ? expression() : nullptr);
     if (is_name("recursive"))
-      throw Error(ErrorKind::unsupported, "a recursive loop in a template", where(line), "a macro that calls itself");
+      throw Error(ErrorKind::unsupported, "a recursive loop in a template", where(line),
+                  "a macro that calls itself");
     expect(TokenKind::block_end);
     ++loops_;
     give(*node, body({"else", "endfor"}));
@@ -236,7 +253,8 @@ class Parser {
   NodePtr macro_statement(int line) {
     NodePtr node = make(NodeKind::macro, line, take_identifier());
     if (loops_ > 0 || macros_ > 0)
-      throw Error(ErrorKind::unsupported, "a macro inside a loop or a macro", where(line), "define it at the top level");
+      throw Error(ErrorKind::unsupported, "a macro inside a loop or a macro", where(line),
+                  "define it at the top level");
     node->kids.emplace_back();
     parameters(*node);
     expect(TokenKind::block_end);
@@ -255,8 +273,10 @@ class Parser {
     if (is_op("(")) {
       Node plain{NodeKind::call_block};
       parameters(plain);
-      if (std::any_of(plain.kids.begin(), plain.kids.end(), [](const NodePtr& kid) { return kid != nullptr; }))
-        throw Error(ErrorKind::unsupported, "defaults in the parameters of a call block", where(line));
+      if (std::any_of(plain.kids.begin(), plain.kids.end(),
+                      [](const NodePtr& kid) { return kid != nullptr; }))
+        throw Error(ErrorKind::unsupported, "defaults in the parameters of a call block",
+                    where(line));
       node->names = plain.names;
     }
     NodePtr call = expression();
@@ -289,7 +309,8 @@ class Parser {
     NodePtr all = make(NodeKind::tuple, line);
     give(*all, std::move(first));
     while (take_op(",")) {
-      if (now().kind == TokenKind::block_end || now().kind == TokenKind::variable_end || is_op(")")) break;
+      if (now().kind == TokenKind::block_end || now().kind == TokenKind::variable_end || is_op(")"))
+        break;
       give(*all, with_condition ? expression() : disjunction());
     }
     return all;
@@ -372,7 +393,8 @@ class Parser {
   template <class Inner>
   NodePtr chain(std::initializer_list<std::string_view> ops, Inner inner) {
     NodePtr left = (this->*inner)();
-    while (now().kind == TokenKind::op && std::find(ops.begin(), ops.end(), now().text) != ops.end()) {
+    while (now().kind == TokenKind::op &&
+           std::find(ops.begin(), ops.end(), now().text) != ops.end()) {
       const Token& token = now();
       next();
       left = two(NodeKind::binary, token.text, token.line, std::move(left), (this->*inner)());
@@ -402,7 +424,8 @@ class Parser {
   NodePtr primary() {
     const Token& token = now();
     switch (token.kind) {
-      case TokenKind::name: return name();
+      case TokenKind::name:
+        return name();
       case TokenKind::string: {
         NodePtr node = make(NodeKind::constant, token.line);
         std::string text;
@@ -413,12 +436,14 @@ class Parser {
       case TokenKind::integer:
       case TokenKind::real: {
         NodePtr node = make(NodeKind::constant, token.line);
-        node->value = token.kind == TokenKind::real ? Value::number(std::strtod(token.text.c_str(), nullptr))
-                                                    : Value::integer(std::strtoll(token.text.c_str(), nullptr, 10));
+        node->value = token.kind == TokenKind::real
+                          ? Value::number(std::strtod(token.text.c_str(), nullptr))
+                          : Value::integer(std::strtoll(token.text.c_str(), nullptr, 10));
         next();
         return node;
       }
-      default: break;
+      default:
+        break;
     }
     if (take_op("(")) {
       if (take_op(")")) return make(NodeKind::tuple, token.line);
@@ -526,7 +551,8 @@ class Parser {
       if (!first) expect_op(",");
       if (is_op(")")) break;
       if (is_op("*") || is_op("**"))
-        throw Error(ErrorKind::unsupported, "'*' and '**' in the arguments of a call", where(now().line));
+        throw Error(ErrorKind::unsupported, "'*' and '**' in the arguments of a call",
+                    where(now().line));
       if (now().kind == TokenKind::name && ahead().kind == TokenKind::op && ahead().text == "=") {
         NodePtr keyword = make(NodeKind::keyword, now().line, take_identifier());
         next();
@@ -539,7 +565,8 @@ class Parser {
     expect_op(")");
   }
 
-  // `| filter(...)`, `is test` and calls after an operand. `started`: the first filter's name comes without a bar.
+  // `| filter(...)`, `is test` and calls after an operand. `started`: the first filter's name comes
+  // without a bar.
   NodePtr filters_of(NodePtr node, bool started = false) {
     for (;;) {
       const int line = now().line;
@@ -569,8 +596,9 @@ class Parser {
     give(*node, std::move(input));
     if (is_op("(")) {
       arguments(*node);
-    } else if ((now().kind == TokenKind::name && !is_name("else") && !is_name("or") && !is_name("and") &&
-                !is_name("if") && !is_name("is") && !is_name("in") && !is_name("not")) ||
+    } else if ((now().kind == TokenKind::name && !is_name("else") && !is_name("or") &&
+                !is_name("and") && !is_name("if") && !is_name("is") && !is_name("in") &&
+                !is_name("not")) ||
                now().kind == TokenKind::string || now().kind == TokenKind::integer ||
                now().kind == TokenKind::real || is_op("[") || is_op("{")) {
       give(*node, postfix(primary()));
@@ -587,7 +615,8 @@ class Parser {
 
 }  // namespace
 
-NodePtr parse(const std::vector<Token>& tokens, const std::string& name, const TemplateLimits& limits) {
+NodePtr parse(const std::vector<Token>& tokens, const std::string& name,
+              const TemplateLimits& limits) {
   return Parser(tokens, name, limits).run();
 }
 

@@ -11,7 +11,19 @@
 
 namespace smidgen::tmpl {
 
-enum class TokenKind { text, block_begin, block_end, variable_begin, variable_end, name, string, integer, real, op, end };
+enum class TokenKind {
+  text,
+  block_begin,
+  block_end,
+  variable_begin,
+  variable_end,
+  name,
+  string,
+  integer,
+  real,
+  op,
+  end
+};
 
 struct Token {
   TokenKind kind;
@@ -22,15 +34,42 @@ struct Token {
 // Throws format with `name` and line.
 std::vector<Token> lex(std::string_view source, const std::string& name);
 
-// The variable that stands for the text of a filter block or a block set; no template can write this name.
+// The variable that stands for the text of a filter block or a block set; no template can write
+// this name.
 inline constexpr const char* kBlockInput = "<block>";
 
 enum class NodeKind {
   // expressions
-  constant, variable, list, tuple, dict, attribute, item, slice, call, filter, test, unary, binary, compare, logic,
-  inline_if, keyword,
+  constant,
+  variable,
+  list,
+  tuple,
+  dict,
+  attribute,
+  item,
+  slice,
+  call,
+  filter,
+  test,
+  unary,
+  binary,
+  compare,
+  logic,
+  inline_if,
+  keyword,
   // statements
-  body, text, output, if_chain, for_loop, set, set_block, macro, call_block, filter_block, generation, break_loop,
+  body,
+  text,
+  output,
+  if_chain,
+  for_loop,
+  set,
+  set_block,
+  macro,
+  call_block,
+  filter_block,
+  generation,
+  break_loop,
   continue_loop,
 };
 
@@ -38,22 +77,24 @@ struct Node {
   NodeKind kind;
   int line = 0;
   int height = 1;
-  std::string text;   // name, operator or literal text
-  bool flag = false;  // by kind: negated test, recursive, ...
-  Value value;        // constant
+  std::string text;                         // name, operator or literal text
+  bool flag = false;                        // by kind: negated test, recursive, ...
+  Value value;                              // constant
   std::vector<std::unique_ptr<Node>> kids;  // null where something optional is absent
   std::vector<std::string> names;           // macro parameters, dict-like keys of keywords
 };
 using NodePtr = std::unique_ptr<Node>;
 
 // Kids by kind:
-//   attribute {object} text; item {object, index}; slice {object, from, to, step}; call {function, arguments...}, where
-//   a `keyword` argument holds {value} and text; filter {input, arguments...} text; test {input, arguments...} text,
-//   flag = negated; unary {x} text; binary {a, b} text; compare {a, b, c...} names = operators; logic {a, b} text;
-//   inline_if {then, condition, else}; dict {key, value, ...}
-//   if_chain {condition, body, condition, body, ..., else body}; for_loop {target, iterable, condition, body, else};
-//   set {target, value}; set_block {target, filters or null, body}; macro text, names, {body, defaults...} one default
-//   per parameter or null; call_block {call, body} names; filter_block {filter, body}; generation {body}; output {x}
-NodePtr parse(const std::vector<Token>& tokens, const std::string& name, const TemplateLimits& limits);
+//   attribute {object} text; item {object, index}; slice {object, from, to, step}; call {function,
+//   arguments...}, where a `keyword` argument holds {value} and text; filter {input, arguments...}
+//   text; test {input, arguments...} text, flag = negated; unary {x} text; binary {a, b} text;
+//   compare {a, b, c...} names = operators; logic {a, b} text; inline_if {then, condition, else};
+//   dict {key, value, ...} if_chain {condition, body, condition, body, ..., else body}; for_loop
+//   {target, iterable, condition, body, else}; set {target, value}; set_block {target, filters or
+//   null, body}; macro text, names, {body, defaults...} one default per parameter or null;
+//   call_block {call, body} names; filter_block {filter, body}; generation {body}; output {x}
+NodePtr parse(const std::vector<Token>& tokens, const std::string& name,
+              const TemplateLimits& limits);
 
 }  // namespace smidgen::tmpl

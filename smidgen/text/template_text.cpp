@@ -1,9 +1,9 @@
 #include "smidgen/text/template_text.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <utility>
+
+#include <utf8proc.h>
 
 #include "smidgen/text/characters.h"
 #include "smidgen/text/utf8.h"
@@ -22,10 +22,16 @@ std::string mapped(const std::string& text, F function) {
   return out;
 }
 
-uint32_t up(uint32_t code) { return static_cast<uint32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(code))); }
-uint32_t down(uint32_t code) { return static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code))); }
+uint32_t up(uint32_t code) {
+  return static_cast<uint32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(code)));
+}
+uint32_t down(uint32_t code) {
+  return static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
+}
 // str.isspace and friends count the separators U+001C-1F besides Unicode's White_Space.
-bool python_space(uint32_t code) { return is_white_space(code) || (code >= 0x1C && code <= 0x1F); }
+bool python_space(uint32_t code) {
+  return is_white_space(code) || (code >= 0x1C && code <= 0x1F);
+}
 
 }  // namespace
 
@@ -54,7 +60,8 @@ std::string stripped(const std::string& text, const std::string* set, bool left,
   return text.substr(begin, end - begin);
 }
 
-std::vector<std::string> split_text(const std::string& text, const std::string* separator, int64_t most, bool from_right) {
+std::vector<std::string> split_text(const std::string& text, const std::string* separator,
+                                    int64_t most, bool from_right) {
   std::vector<std::string> parts;
   if (!separator) {
     std::vector<std::pair<size_t, size_t>> words;
@@ -70,11 +77,14 @@ std::vector<std::string> split_text(const std::string& text, const std::string* 
       at += step.length;
     }
     if (begin != std::string::npos) words.emplace_back(begin, text.size());
-    const size_t keep = most < 0 ? words.size() : std::min(words.size(), static_cast<size_t>(most) + 1);
-    if (keep < words.size() && !from_right) {  // the rest is one part, right end stripped only of nothing
+    const size_t keep =
+        most < 0 ? words.size() : std::min(words.size(), static_cast<size_t>(most) + 1);
+    if (keep < words.size() &&
+        !from_right) {  // the rest is one part, right end stripped only of nothing
       words.resize(keep);
       words.back().second = text.size();
-      words.back().second -= text.size() - words.back().first - stripped(text.substr(words.back().first), nullptr, false, true).size();
+      words.back().second -= text.size() - words.back().first -
+                             stripped(text.substr(words.back().first), nullptr, false, true).size();
     } else if (keep < words.size()) {
       const size_t drop = words.size() - keep;
       words[drop].first = text.size() - stripped(text, nullptr, true, false).size();
@@ -111,8 +121,9 @@ std::vector<std::string> lines_of(const std::string& text) {
     const Utf8Step step = utf8_step(std::string_view(text).substr(at));
     const size_t next = at + step.length;
     // Python's line ends are more than '\n'.
-    const bool ends = (step.code >= 10 && step.code <= 13) || (step.code >= 0x1C && step.code <= 0x1E) ||
-                      step.code == 0x85 || step.code == 0x2028 || step.code == 0x2029;
+    const bool ends = (step.code >= 10 && step.code <= 13) ||
+                      (step.code >= 0x1C && step.code <= 0x1E) || step.code == 0x85 ||
+                      step.code == 0x2028 || step.code == 0x2029;
     if (ends) {
       lines.push_back(text.substr(begin, at - begin));
       begin = next + (step.code == '\r' && next < text.size() && text[next] == '\n');
@@ -123,8 +134,8 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-std::string replaced(const std::string& text, const std::string& from, const std::string& to, int64_t most,
-                     const std::function<void(size_t)>& check) {
+std::string replaced(const std::string& text, const std::string& from, const std::string& to,
+                     int64_t most, const std::function<void(size_t)>& check) {
   std::string out;
   size_t done = 0;
   int64_t count = 0;
@@ -140,7 +151,8 @@ std::string replaced(const std::string& text, const std::string& from, const std
     if (done == text.size() && (most < 0 || count < most)) out += to;
     return out + text.substr(done);
   }
-  for (size_t at; (most < 0 || count < most) && (at = text.find(from, done)) != std::string::npos; ++count) {
+  for (size_t at; (most < 0 || count < most) && (at = text.find(from, done)) != std::string::npos;
+       ++count) {
     out.append(text, done, at - done);
     out += to;
     done = at + from.size();
@@ -149,12 +161,17 @@ std::string replaced(const std::string& text, const std::string& from, const std
   return out.append(text, done, std::string::npos);
 }
 
-std::string upper(const std::string& text) { return mapped(text, up); }
-std::string lower(const std::string& text) { return mapped(text, down); }
+std::string upper(const std::string& text) {
+  return mapped(text, up);
+}
+std::string lower(const std::string& text) {
+  return mapped(text, down);
+}
 
 std::string capitalized(const std::string& text) {
   bool first = true;
-  return mapped(text, [&](uint32_t code) { return std::exchange(first, false) ? up(code) : down(code); });
+  return mapped(text,
+                [&](uint32_t code) { return std::exchange(first, false) ? up(code) : down(code); });
 }
 
 std::string titled(const std::string& text) {

@@ -1,9 +1,9 @@
 #include "smidgen/text/template_value.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <cmath>
+
+#include <utf8proc.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/io/python_json.h"
@@ -23,13 +23,16 @@ bool printable(uint32_t code) {
     case UTF8PROC_CATEGORY_CO:
     case UTF8PROC_CATEGORY_ZS:
     case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP: return false;
-    default: return true;
+    case UTF8PROC_CATEGORY_ZP:
+      return false;
+    default:
+      return true;
   }
 }
 
 std::string quoted(const std::string& text) {
-  const char quote = text.find('\'') != std::string::npos && text.find('"') == std::string::npos ? '"' : '\'';
+  const char quote =
+      text.find('\'') != std::string::npos && text.find('"') == std::string::npos ? '"' : '\'';
   std::string out(1, quote);
   for (size_t at = 0; at < text.size();) {
     const Utf8Step step = utf8_step(std::string_view(text).substr(at));
@@ -59,25 +62,72 @@ std::string joined(const List& items) {
 }
 
 std::string json_text(const std::string& text, bool ascii) {
-  // nlohmann escapes what json.dumps escapes, except that it writes U+007F in ASCII mode as it is, like Python.
+  // nlohmann escapes what json.dumps escapes, except that it writes U+007F in ASCII mode as it is,
+  // like Python.
   return Json(text).dump(-1, ' ', ascii, Json::error_handler_t::replace);
 }
 
 }  // namespace
 
-Value Value::list(List value) { return Data(std::make_shared<const List>(std::move(value))); }
-Value Value::tuple(List value) { return Data(std::make_shared<const Tuple>(Tuple{std::move(value)})); }
-Value Value::callable(Callable value) { return Data(std::make_shared<const Callable>(std::move(value))); }
+void Value::hold(const Value& item) {
+  depth_ = std::max(depth_, item.depth_ + 1);
+  size_ += item.size_;
+  if (depth_ > kMaxValueDepth)
+    throw Error(ErrorKind::resource,
+                smidgen::str("a template value nested more than ", kMaxValueDepth, " deep"));
+  if (size_ > kMaxValueSize)
+    throw Error(ErrorKind::resource,
+                smidgen::str("a template value of more than ", kMaxValueSize, " bytes"));
+}
+
+Value Value::text(std::string value) {
+  const size_t size = value.size();
+  Value out = Data(std::make_shared<const std::string>(std::move(value)));
+  out.size_ += size;
+  return out;
+}
+
+Value Value::list(List value) {
+  const auto all = std::make_shared<const List>(std::move(value));
+  Value out = Data(all);
+  for (const Value& item : *all) out.hold(item);
+  return out;
+}
+
+Value Value::tuple(List value) {
+  const auto all = std::make_shared<const Tuple>(Tuple{std::move(value)});
+  Value out = Data(all);
+  for (const Value& item : all->items) out.hold(item);
+  return out;
+}
+
+Value Value::dict(Dict value) {
+  const auto all = std::make_shared<const Dict>(std::move(value));
+  Value out = Data(all);
+  for (const auto& [key, item] : *all) {
+    out.size_ += key.size();
+    out.hold(item);
+  }
+  return out;
+}
+
+Value Value::callable(Callable value) {
+  return Data(std::make_shared<const Callable>(std::move(value)));
+}
 
 Value Value::from_json(const Json& json) {
   switch (json.type()) {
-    case Json::value_t::boolean: return boolean(json.get<bool>());
+    case Json::value_t::boolean:
+      return boolean(json.get<bool>());
     case Json::value_t::number_unsigned:
       if (json.get<uint64_t>() > INT64_MAX) return number(json.get<double>());
       return integer(json.get<int64_t>());
-    case Json::value_t::number_integer: return integer(json.get<int64_t>());
-    case Json::value_t::number_float: return number(json.get<double>());
-    case Json::value_t::string: return text(json.get<std::string>());
+    case Json::value_t::number_integer:
+      return integer(json.get<int64_t>());
+    case Json::value_t::number_float:
+      return number(json.get<double>());
+    case Json::value_t::string:
+      return text(json.get<std::string>());
     case Json::value_t::array: {
       List items;
       for (const Json& item : json) items.push_back(from_json(item));
@@ -88,7 +138,8 @@ Value Value::from_json(const Json& json) {
       for (const auto& [key, item] : json.items()) items.emplace_back(key, from_json(item));
       return dict(std::move(items));
     }
-    default: return none();
+    default:
+      return none();
   }
 }
 
@@ -115,7 +166,7 @@ bool Value::truthy() const {
 }
 
 const char* Value::type() const {
-  const char* names[] = {"undefined", "None", "bool", "int",       "float",   "str",
+  const char* names[] = {"undefined", "None",  "bool", "int",       "float",   "str",
                          "list",      "tuple", "dict", "namespace", "function"};
   return names[data_.index()];
 }
@@ -169,8 +220,11 @@ bool Value::equals(const Value& other) const {
 }
 
 std::string to_json(const Value& value, const JsonStyle& style, int depth) {
-  const std::string line = style.indent < 0 ? "" : "\n" + std::string(static_cast<size_t>((depth + 1) * style.indent), ' ');
-  const std::string last = style.indent < 0 ? "" : "\n" + std::string(static_cast<size_t>(depth * style.indent), ' ');
+  const std::string line =
+      style.indent < 0 ? ""
+                       : "\n" + std::string(static_cast<size_t>((depth + 1) * style.indent), ' ');
+  const std::string last =
+      style.indent < 0 ? "" : "\n" + std::string(static_cast<size_t>(depth * style.indent), ' ');
   if (value.is_none()) return "null";
   if (value.is_bool()) return value.as_bool() ? "true" : "false";
   if (value.is_int()) return value.str();
@@ -183,23 +237,27 @@ std::string to_json(const Value& value, const JsonStyle& style, int depth) {
   std::string out;
   if (value.is_list() || value.is_tuple()) {
     if (value.items().empty()) return "[]";
-    for (const Value& item : value.items()) out += (out.empty() ? "[" : style.item) + line + to_json(item, style, depth + 1);
+    for (const Value& item : value.items())
+      out += (out.empty() ? "[" : style.item) + line + to_json(item, style, depth + 1);
     return out + last + "]";
   }
   if (value.is_dict()) {
     Dict items = value.as_dict();
     if (items.empty()) return "{}";
     if (style.sorted)
-      std::sort(items.begin(), items.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+      std::sort(items.begin(), items.end(),
+                [](const auto& a, const auto& b) { return a.first < b.first; });
     for (const auto& [key, item] : items)
-      out += (out.empty() ? "{" : style.item) + line + json_text(key, style.ascii) + style.key + to_json(item, style, depth + 1);
+      out += (out.empty() ? "{" : style.item) + line + json_text(key, style.ascii) + style.key +
+             to_json(item, style, depth + 1);
     return out + last + "}";
   }
   throw std::string(value.type());
 }
 
 size_t count_characters(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return !is_utf8_continuation(c); }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return !is_utf8_continuation(c); }));
 }
 
 }  // namespace smidgen::tmpl

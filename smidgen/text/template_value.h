@@ -1,5 +1,5 @@
-// Values of the template language. Lists and dicts are immutable (transformers' sandbox forbids changing them), so they
-// are shared and can hold no cycle; namespaces are owned by the rendering.
+// Values of the template language. Lists and dicts are immutable (transformers' sandbox forbids
+// changing them), so they are shared and can hold no cycle; namespaces are owned by the rendering.
 #pragma once
 
 #include <cstdint>
@@ -30,11 +30,16 @@ struct Slots {
   Dict items;
 };
 
+constexpr uint32_t kMaxValueDepth = 500;
+constexpr uint64_t kMaxValueSize =
+    uint64_t{1} << 28;  // bytes of text and 4 for everything else, each as often as it occurs
+
 class Value {
  public:
-  using Data = std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const std::string>,
-                            std::shared_ptr<const List>, std::shared_ptr<const Tuple>, std::shared_ptr<const Dict>,
-                            Slots*, std::shared_ptr<const Callable>>;
+  using Data =
+      std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const std::string>,
+                   std::shared_ptr<const List>, std::shared_ptr<const Tuple>,
+                   std::shared_ptr<const Dict>, Slots*, std::shared_ptr<const Callable>>;
   Value() : data_(Undefined{}) {}
   Value(Data data) : data_(std::move(data)) {}
   static Value undefined(std::string name) { return Data(Undefined{std::move(name)}); }
@@ -42,16 +47,21 @@ class Value {
   static Value boolean(bool value) { return Data(value); }
   static Value integer(int64_t value) { return Data(value); }
   static Value number(double value) { return Data(value); }
-  static Value text(std::string value) { return Data(std::make_shared<const std::string>(std::move(value))); }
+  static Value text(std::string value);
+  // These three throw resource for a value deeper than kMaxValueDepth or larger than kMaxValueSize:
+  // str(), repr(), equals() and the destructor recurse, and a list that holds one list twice, sixty
+  // times over, has 2^60 leaves in 60 objects.
   static Value list(List value);
   static Value tuple(List value);
-  static Value dict(Dict value) { return Data(std::make_shared<const Dict>(std::move(value))); }
+  static Value dict(Dict value);
   static Value slots(Slots* value) { return Data(value); }
   static Value callable(Callable value);
   static Value from_json(const Json& json);
 
   template <class T>
-  bool is() const { return std::holds_alternative<T>(data_); }
+  bool is() const {
+    return std::holds_alternative<T>(data_);
+  }
   bool is_undefined() const { return is<Undefined>(); }
   bool is_none() const { return is<None>(); }
   bool is_bool() const { return is<bool>(); }
@@ -68,8 +78,12 @@ class Value {
   const std::string& name() const { return std::get<Undefined>(data_).name; }
   bool as_bool() const { return std::get<bool>(data_); }
   int64_t as_int() const { return is_bool() ? as_bool() : std::get<int64_t>(data_); }
-  double as_double() const { return is_float() ? std::get<double>(data_) : static_cast<double>(as_int()); }
-  const std::string& as_text() const { return *std::get<std::shared_ptr<const std::string>>(data_); }
+  double as_double() const {
+    return is_float() ? std::get<double>(data_) : static_cast<double>(as_int());
+  }
+  const std::string& as_text() const {
+    return *std::get<std::shared_ptr<const std::string>>(data_);
+  }
   const List& items() const;  // of a list or tuple
   const Dict& as_dict() const { return *std::get<std::shared_ptr<const Dict>>(data_); }
   Slots& as_slots() const { return *std::get<Slots*>(data_); }
@@ -77,13 +91,18 @@ class Value {
   const Value* find(const std::string& key) const;  // of a dict; null when absent
 
   bool truthy() const;
-  const char* type() const;          // as Python names it, for messages
-  std::string str() const;           // Python's str()
-  std::string repr() const;          // Python's repr()
+  const char* type() const;  // as Python names it, for messages
+  std::string str() const;   // Python's str()
+  std::string repr() const;  // Python's repr()
   bool equals(const Value& other) const;
 
  private:
+  // Throws when it is too much.
+  void hold(const Value& item);
+
   Data data_;
+  uint32_t depth_ = 0;
+  uint64_t size_ = 4;
 };
 
 struct Tuple {

@@ -17,7 +17,8 @@ namespace {
 constexpr size_t kMaxVocabulary = size_t{1} << 24;
 constexpr size_t kMaxText = size_t{1} << 31;  // bytes in one call; offsets are 32-bit
 
-// What each token stands for. `letters_only`: empty for tokens outside the byte alphabet, which no word can be.
+// What each token stands for. `letters_only`: empty for tokens outside the byte alphabet, which no
+// word can be.
 std::vector<std::string> token_bytes(const std::vector<std::string>& tokens, bool letters_only) {
   std::vector<std::string> bytes;
   bytes.reserve(tokens.size());
@@ -57,7 +58,8 @@ struct Tokenizer::Parts {
       for (const int32_t id : piece.ids) {
         if (id < 0 || static_cast<size_t>(id) >= tokens.size())
           throw Error(ErrorKind::format,
-                      str("the post-processor adds id ", id, ", but the vocabulary has ", tokens.size(), " ids"),
+                      str("the post-processor adds id ", id, ", but the vocabulary has ",
+                          tokens.size(), " ids"),
                       spec.where);
       }
     }
@@ -70,7 +72,8 @@ struct Tokenizer::Parts {
       if (tokens[id].empty()) continue;
       const auto [at, is_new] = id_of.emplace(tokens[id], static_cast<int32_t>(id));
       if (!is_new)
-        throw Error(ErrorKind::format, str("the token '", tokens[id], "' has two ids, ", at->second, " and ", id),
+        throw Error(ErrorKind::format,
+                    str("the token '", tokens[id], "' has two ids, ", at->second, " and ", id),
                     spec.where);
     }
     special.assign(tokens.size(), 0);
@@ -78,8 +81,10 @@ struct Tokenizer::Parts {
 
   void add(const AddedToken& token) {
     if (token.id < 0 || static_cast<size_t>(token.id) >= kMaxVocabulary)
-      throw Error(ErrorKind::format, str("added token '", token.content, "' has id ", token.id), spec.where);
-    if (token.content.empty()) throw Error(ErrorKind::format, str("added token ", token.id, " is empty"), spec.where);
+      throw Error(ErrorKind::format, str("added token '", token.content, "' has id ", token.id),
+                  spec.where);
+    if (token.content.empty())
+      throw Error(ErrorKind::format, str("added token ", token.id, " is empty"), spec.where);
     const auto id = static_cast<size_t>(token.id);
     if (id >= tokens.size()) {
       tokens.resize(id + 1);
@@ -87,11 +92,14 @@ struct Tokenizer::Parts {
     }
     const auto [at, is_new] = id_of.emplace(token.content, token.id);
     if (!is_new && at->second != token.id)
-      throw Error(ErrorKind::format,
-                  str("the token '", token.content, "' has two ids, ", at->second, " and ", token.id), spec.where);
+      throw Error(
+          ErrorKind::format,
+          str("the token '", token.content, "' has two ids, ", at->second, " and ", token.id),
+          spec.where);
     if (!tokens[id].empty() && tokens[id] != token.content)
       throw Error(ErrorKind::format,
-                  str("id ", token.id, " stands for two tokens, '", tokens[id], "' and '", token.content, "'"),
+                  str("id ", token.id, " stands for two tokens, '", tokens[id], "' and '",
+                      token.content, "'"),
                   spec.where);
     tokens[id] = token.content;
     special[id] = token.special;
@@ -100,7 +108,9 @@ struct Tokenizer::Parts {
     } else {
       std::string content;
       Alignment unused;
-      normalized.add(token, normalize(token.content, spec.normalizers, content, unused) ? content : token.content);
+      normalized.add(token, normalize(token.content, spec.normalizers, content, unused)
+                                ? content
+                                : token.content);
     }
   }
 
@@ -108,7 +118,8 @@ struct Tokenizer::Parts {
     if (!name) return {};
     const auto found = id_of.find(*name);
     if (found == id_of.end())
-      throw Error(ErrorKind::format, str("the ", what, " token '", *name, "' is not in the vocabulary"), spec.where);
+      throw Error(ErrorKind::format,
+                  str("the ", what, " token '", *name, "' is not in the vocabulary"), spec.where);
     return found->second;
   }
 
@@ -122,9 +133,10 @@ Tokenizer::Tokenizer(TokenizerSpec spec) : parts_(std::make_unique<const Parts>(
 Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 
-// `base` is where the (normalised) text begins in the text the caller gave; `alignment` leads from `text` back.
-void Tokenizer::Parts::encode_plain(std::string_view text, size_t base, const Alignment& alignment, Encoding& out,
-                                    bool offsets) const {
+// `base` is where the (normalised) text begins in the text the caller gave; `alignment` leads from
+// `text` back.
+void Tokenizer::Parts::encode_plain(std::string_view text, size_t base, const Alignment& alignment,
+                                    Encoding& out, bool offsets) const {
   thread_local std::vector<Piece> pieces;
   thread_local std::vector<uint32_t> lengths;
   std::string rewritten;
@@ -132,7 +144,8 @@ void Tokenizer::Parts::encode_plain(std::string_view text, size_t base, const Al
   if (pre_tokenizer.split(text, pieces, rewritten, prefix)) text = rewritten;
   for (const Piece& piece : pieces) {
     lengths.clear();
-    bpe.encode(text.substr(piece.begin, piece.end - piece.begin), out.ids, offsets ? &lengths : nullptr);
+    bpe.encode(text.substr(piece.begin, piece.end - piece.begin), out.ids,
+               offsets ? &lengths : nullptr);
     size_t at = piece.begin;
     for (const uint32_t length : lengths) {
       out.begins.push_back(static_cast<uint32_t>(base + alignment.begin(prefix.begin(at))));
@@ -142,7 +155,8 @@ void Tokenizer::Parts::encode_plain(std::string_view text, size_t base, const Al
   }
 }
 
-void Tokenizer::Parts::encode_text(std::string_view text, bool with_special, Encoding& out, bool offsets) const {
+void Tokenizer::Parts::encode_text(std::string_view text, bool with_special, Encoding& out,
+                                   bool offsets) const {
   thread_local std::vector<TokenSegment> outer;
   std::vector<TokenSegment> inner;
   raw.split(text, with_special, outer);
@@ -168,20 +182,24 @@ void Tokenizer::Parts::encode_text(std::string_view text, bool with_special, Enc
     normalized.split(part, with_special, inner);
     for (const TokenSegment& piece : inner) {
       if (piece.id >= 0) {
-        put(piece.id, segment.begin + alignment.begin(piece.begin), segment.begin + alignment.end(piece.end));
+        put(piece.id, segment.begin + alignment.begin(piece.begin),
+            segment.begin + alignment.end(piece.end));
         continue;
       }
       const size_t first = out.begins.size();
       encode_plain(part.substr(piece.begin, piece.end - piece.begin), 0, {}, out, offsets);
       for (size_t i = first; i < out.begins.size(); ++i) {
-        out.begins[i] = static_cast<uint32_t>(segment.begin + alignment.begin(piece.begin + out.begins[i]));
-        out.ends[i] = static_cast<uint32_t>(segment.begin + alignment.end(piece.begin + out.ends[i]));
+        out.begins[i] =
+            static_cast<uint32_t>(segment.begin + alignment.begin(piece.begin + out.begins[i]));
+        out.ends[i] =
+            static_cast<uint32_t>(segment.begin + alignment.end(piece.begin + out.ends[i]));
       }
     }
   }
 }
 
-Encoding Tokenizer::Parts::encode(std::string_view text, EncodeOptions options, bool offsets) const {
+Encoding Tokenizer::Parts::encode(std::string_view text, EncodeOptions options,
+                                  bool offsets) const {
   if (text.size() >= kMaxText)
     throw Error(ErrorKind::data, str("a text of ", text.size(), " bytes is too long for one call"));
   std::string lossy;
@@ -234,7 +252,9 @@ std::string_view Tokenizer::bytes(int32_t id) const {
   return parts_->bytes[static_cast<size_t>(id)];
 }
 
-int64_t Tokenizer::vocabulary_size() const { return static_cast<int64_t>(parts_->tokens.size()); }
+int64_t Tokenizer::vocabulary_size() const {
+  return static_cast<int64_t>(parts_->tokens.size());
+}
 
 std::optional<int32_t> Tokenizer::find(std::string_view token) const {
   const auto found = parts_->id_of.find(std::string(token));
@@ -254,11 +274,21 @@ bool Tokenizer::is_special(int32_t id) const {
   return parts_->special[static_cast<size_t>(id)] != 0;
 }
 
-std::optional<int32_t> Tokenizer::bos() const { return parts_->bos; }
-std::optional<int32_t> Tokenizer::eos() const { return parts_->eos; }
-std::optional<int32_t> Tokenizer::pad() const { return parts_->pad; }
-std::optional<int32_t> Tokenizer::unk() const { return parts_->unk; }
-const TokenizerSpec& Tokenizer::spec() const { return parts_->spec; }
+std::optional<int32_t> Tokenizer::bos() const {
+  return parts_->bos;
+}
+std::optional<int32_t> Tokenizer::eos() const {
+  return parts_->eos;
+}
+std::optional<int32_t> Tokenizer::pad() const {
+  return parts_->pad;
+}
+std::optional<int32_t> Tokenizer::unk() const {
+  return parts_->unk;
+}
+const TokenizerSpec& Tokenizer::spec() const {
+  return parts_->spec;
+}
 
 bool Tokenizer::adds_bos() const {
   const auto& single = parts_->spec.single;
@@ -269,7 +299,8 @@ bool Tokenizer::adds_bos() const {
 std::vector<uint8_t> Tokenizer::missing_bytes() const {
   std::vector<uint8_t> missing;
   for (int byte = 0; byte < 256; ++byte) {
-    if (!parts_->bpe.has_byte(static_cast<uint8_t>(byte))) missing.push_back(static_cast<uint8_t>(byte));
+    if (!parts_->bpe.has_byte(static_cast<uint8_t>(byte)))
+      missing.push_back(static_cast<uint8_t>(byte));
   }
   return missing;
 }

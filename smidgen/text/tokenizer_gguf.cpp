@@ -14,12 +14,13 @@ namespace {
 
 constexpr int64_t kControl = 3, kUser = 4;  // tokenizer.ggml.token_type
 
-std::optional<std::string> special(const GgufFile& file, const std::string& key, const BpeVocabulary& bpe,
-                                   const std::string& where) {
+std::optional<std::string> special(const GgufFile& file, const std::string& key,
+                                   const BpeVocabulary& bpe, const std::string& where) {
   if (!file.find(key)) return {};
   const int64_t id = file.get_int(key);
   if (id < 0 || id >= static_cast<int64_t>(bpe.tokens.size()))
-    throw Error(ErrorKind::format, str(key, " is ", id, ", but there are ", bpe.tokens.size(), " tokens"), where);
+    throw Error(ErrorKind::format,
+                str(key, " is ", id, ", but there are ", bpe.tokens.size(), " tokens"), where);
   return bpe.tokens[static_cast<size_t>(id)];
 }
 
@@ -27,8 +28,10 @@ void read_merges(const GgufFile& file, BpeVocabulary& bpe, const std::string& wh
   size_t rank = 0;
   for (const std::string_view both : file.get_strings("tokenizer.ggml.merges")) {
     const size_t space = both.find(' ');
-    if (space == std::string_view::npos || space == 0 || both.find(' ', space + 1) != std::string_view::npos)
-      throw Error(ErrorKind::format, str("tokenizer.ggml.merges[", rank, "] is not two tokens: '", both, "'"), where);
+    if (space == std::string_view::npos || space == 0 ||
+        both.find(' ', space + 1) != std::string_view::npos)
+      throw Error(ErrorKind::format,
+                  str("tokenizer.ggml.merges[", rank, "] is not two tokens: '", both, "'"), where);
     bpe.merges.emplace_back(both.substr(0, space), both.substr(space + 1));
     ++rank;
   }
@@ -40,8 +43,10 @@ void collect_ids(const Json& config, std::set<int32_t>& out, const std::string& 
   for (const Json& id : value.is_array() ? value : Json::array({value})) {
     if (id.is_null()) continue;
     if (!id.is_number_integer())
-      throw Error(ErrorKind::format, str("eos_token_id should be an id or a list of them, not ", value.dump()), where);
-    // A configuration may name an id beyond the tokenizer; such a token can come up and must stop too.
+      throw Error(ErrorKind::format,
+                  str("eos_token_id should be an id or a list of them, not ", value.dump()), where);
+    // A configuration may name an id beyond the tokenizer; such a token can come up and must stop
+    // too.
     if (id.get<int64_t>() >= 0 && id.get<int64_t>() <= INT32_MAX) out.insert(id.get<int32_t>());
   }
 }
@@ -65,19 +70,23 @@ TokenizerSpec read_tokenizer_gguf(const GgufFile& file) {
     spec.pre_tokenizer = {bytes};
   } else {
     throw Error(ErrorKind::unsupported,
-                pre.empty() ? "a GGUF tokenizer that does not name its pre-tokeniser (tokenizer.ggml.pre)"
-                            : str("the GGUF pre-tokeniser '", pre, "'"),
+                pre.empty()
+                    ? "a GGUF tokenizer that does not name its pre-tokeniser (tokenizer.ggml.pre)"
+                    : str("the GGUF pre-tokeniser '", pre, "'"),
                 spec.where, did_you_mean(pre, {"smollm", "gpt-2"}, "known: smollm, gpt-2"));
   }
   // transformers reads the same file with add_prefix_space true when this is set.
-  spec.pre_tokenizer.back().add_prefix_space = file.get_bool("tokenizer.ggml.add_space_prefix", false);
-  for (const std::string_view token : file.get_strings("tokenizer.ggml.tokens")) spec.bpe.tokens.emplace_back(token);
+  spec.pre_tokenizer.back().add_prefix_space =
+      file.get_bool("tokenizer.ggml.add_space_prefix", false);
+  for (const std::string_view token : file.get_strings("tokenizer.ggml.tokens"))
+    spec.bpe.tokens.emplace_back(token);
   read_merges(file, spec.bpe, spec.where);
   if (file.find("tokenizer.ggml.token_type")) {
     const std::vector<int64_t> types = file.get_ints("tokenizer.ggml.token_type");
     if (types.size() != spec.bpe.tokens.size())
       throw Error(ErrorKind::mismatch,
-                  str(types.size(), " token types for ", spec.bpe.tokens.size(), " tokens"), spec.where);
+                  str(types.size(), " token types for ", spec.bpe.tokens.size(), " tokens"),
+                  spec.where);
     for (size_t id = 0; id < types.size(); ++id) {
       if (types[id] != kControl && types[id] != kUser) continue;
       AddedToken token;
@@ -104,18 +113,21 @@ TokenizerSpec read_tokenizer_gguf(const GgufFile& file) {
 }
 
 std::shared_ptr<const Tokenizer> load_tokenizer(const ModelFiles& files) {
-  if (files.kind == ModelFiles::Kind::gguf) return std::make_shared<const Tokenizer>(read_tokenizer_gguf(*files.gguf));
+  if (files.kind == ModelFiles::Kind::gguf)
+    return std::make_shared<const Tokenizer>(read_tokenizer_gguf(*files.gguf));
   if (!files.tokenizer_json)
     throw Error(ErrorKind::not_found, "the model has no tokenizer.json", files.path.string(),
-                "a tokenizer in another form can be converted with transformers: save_pretrained of a fast tokenizer");
-  return std::make_shared<const Tokenizer>(read_tokenizer_json(read_json(*files.tokenizer_json), files.tokenizer_config,
-                                                               files.special_tokens_map,
-                                                               files.tokenizer_json->string()));
+                "a tokenizer in another form can be converted with transformers: save_pretrained "
+                "of a fast tokenizer");
+  return std::make_shared<const Tokenizer>(
+      read_tokenizer_json(read_json(*files.tokenizer_json), files.tokenizer_config,
+                          files.special_tokens_map, files.tokenizer_json->string()));
 }
 
 std::shared_ptr<const ChatTemplate> load_chat_template(const ModelFiles& files) {
   if (files.chat_template.empty()) return nullptr;
-  return std::make_shared<const ChatTemplate>(files.chat_template, str("chat template of ", files.path.string()));
+  return std::make_shared<const ChatTemplate>(files.chat_template,
+                                              str("chat template of ", files.path.string()));
 }
 
 std::vector<int32_t> stop_tokens(const ModelFiles& files, const Tokenizer& tokenizer) {
@@ -123,7 +135,8 @@ std::vector<int32_t> stop_tokens(const ModelFiles& files, const Tokenizer& token
   collect_ids(files.generation_config, ids, str(files.path.string(), "/generation_config.json"));
   collect_ids(files.config, ids, str(files.path.string(), "/config.json"));
   if (files.gguf) {
-    for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
+    for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                            "tokenizer.ggml.eom_token_id"}) {
       if (files.gguf->find(key)) ids.insert(static_cast<int32_t>(files.gguf->get_int(key)));
     }
   }

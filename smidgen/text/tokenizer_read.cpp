@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "smidgen/base/error.h"
+#include "smidgen/text/byte_level.h"
 #include "smidgen/text/tokenizer.h"
 
 namespace smidgen {
@@ -14,13 +15,16 @@ constexpr int64_t kMaxId = int64_t{1} << 24;
 // A JSON object with its place in the file, for messages such as "model.vocab (tokenizer.json)".
 class Node {
  public:
-  Node(const Json& json, std::string path, const std::string& file) : json_(json), path_(std::move(path)), file_(file) {
+  Node(const Json& json, std::string path, const std::string& file)
+      : json_(json), path_(std::move(path)), file_(file) {
     if (!json.is_object()) wrong("an object");
   }
 
   const Json& json() const { return json_; }
   std::string where() const { return path_.empty() ? file_ : str(file_, ": ", path_); }
-  std::string path(const std::string& key) const { return path_.empty() ? key : str(path_, ".", key); }
+  std::string path(const std::string& key) const {
+    return path_.empty() ? key : str(path_, ".", key);
+  }
 
   // Null when the key is absent or null.
   const Json* find(const std::string& key) const {
@@ -57,7 +61,8 @@ class Node {
     return all;
   }
   [[noreturn]] void wrong_key(const std::string& key, const Json& value, const char* wanted) const {
-    throw Error(ErrorKind::format, str("'", key, "' should be ", wanted, ", not ", value.type_name()), where());
+    throw Error(ErrorKind::format,
+                str("'", key, "' should be ", wanted, ", not ", value.type_name()), where());
   }
   [[noreturn]] void refuse(const std::string& what, const std::string& known) const {
     throw Error(ErrorKind::unsupported, what, where(), known);
@@ -74,10 +79,13 @@ class Node {
 };
 
 int32_t read_id(const Json& value, const std::string& what, const Node& node) {
-  if (!value.is_number_integer() || (value.is_number_unsigned() && value.get<uint64_t>() >= uint64_t(kMaxId)) ||
+  if (!value.is_number_integer() ||
+      (value.is_number_unsigned() && value.get<uint64_t>() >= uint64_t(kMaxId)) ||
       value.get<int64_t>() < 0 || value.get<int64_t>() >= kMaxId)
-    throw Error(ErrorKind::format, str(what, " has the id ", value.dump(), ", which is not a whole number below ", kMaxId),
-                node.where());
+    throw Error(
+        ErrorKind::format,
+        str(what, " has the id ", value.dump(), ", which is not a whole number below ", kMaxId),
+        node.where());
   return value.get<int32_t>();
 }
 
@@ -88,12 +96,14 @@ void read_merges(const Node& model, BpeVocabulary& out) {
       const std::string& both = item.get_ref<const std::string&>();
       const size_t space = both.find(' ');
       if (space == std::string::npos || both.find(' ', space + 1) != std::string::npos)
-        throw Error(ErrorKind::format, str("merge ", rank, " is not two tokens: '", both, "'"), model.where());
+        throw Error(ErrorKind::format, str("merge ", rank, " is not two tokens: '", both, "'"),
+                    model.where());
       out.merges.emplace_back(both.substr(0, space), both.substr(space + 1));
     } else if (item.is_array() && item.size() == 2 && item[0].is_string() && item[1].is_string()) {
       out.merges.emplace_back(item[0].get<std::string>(), item[1].get<std::string>());
     } else {
-      throw Error(ErrorKind::format, str("merge ", rank, " is not two tokens: ", item.dump()), model.where());
+      throw Error(ErrorKind::format, str("merge ", rank, " is not two tokens: ", item.dump()),
+                  model.where());
     }
     ++rank;
   }
@@ -102,13 +112,16 @@ void read_merges(const Node& model, BpeVocabulary& out) {
 void read_model(const Node& model, BpeVocabulary& out) {
   const std::string type = model.find("type") ? model.type() : model.find("merges") ? "BPE" : "";
   if (type != "BPE") model.refuse(str("the tokenizer model '", type, "'"), "known: BPE over bytes");
-  if (model.flag("byte_fallback", false)) model.refuse("BPE with byte_fallback", "known: BPE over bytes (ByteLevel)");
+  if (model.flag("byte_fallback", false))
+    model.refuse("BPE with byte_fallback", "known: BPE over bytes (ByteLevel)");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const Json* value = model.find(key);
-    if (value && *value != "") model.refuse(str("BPE with ", key, " ", value->dump()), "known: none");
+    if (value && *value != "")
+      model.refuse(str("BPE with ", key, " ", value->dump()), "known: none");
   }
   if (const Json* dropout = model.find("dropout"); dropout && *dropout != 0.0)
-    model.refuse(str("BPE with dropout ", dropout->dump()), "the same text would not always give the same ids");
+    model.refuse(str("BPE with dropout ", dropout->dump()),
+                 "the same text would not always give the same ids");
   out.ignore_merges = model.flag("ignore_merges", false);
   const Node vocabulary = model.child("vocab");
   // Ids may have gaps, and a wild one must not decide how much memory is taken.
@@ -116,16 +129,29 @@ void read_model(const Node& model, BpeVocabulary& out) {
   for (const auto& [token, value] : vocabulary.json().items()) {
     const int32_t id = read_id(value, str("the token '", token, "'"), vocabulary);
     if (id >= most)
-      throw Error(ErrorKind::format, str("the token '", token, "' has the id ", id, " in a vocabulary of ",
-                                         vocabulary.json().size(), " tokens"),
+      throw Error(ErrorKind::format,
+                  str("the token '", token, "' has the id ", id, " in a vocabulary of ",
+                      vocabulary.json().size(), " tokens"),
                   vocabulary.where());
-    if (token.empty()) throw Error(ErrorKind::format, str("token ", id, " is empty"), vocabulary.where());
-    if (static_cast<size_t>(id) >= out.tokens.size()) out.tokens.resize(static_cast<size_t>(id) + 1);
+    if (token.empty())
+      throw Error(ErrorKind::format, str("token ", id, " is empty"), vocabulary.where());
+    if (static_cast<size_t>(id) >= out.tokens.size())
+      out.tokens.resize(static_cast<size_t>(id) + 1);
     std::string& place = out.tokens[static_cast<size_t>(id)];
     if (!place.empty())
-      throw Error(ErrorKind::format, str("id ", id, " stands for two tokens, '", place, "' and '", token, "'"),
+      throw Error(ErrorKind::format,
+                  str("id ", id, " stands for two tokens, '", place, "' and '", token, "'"),
                   vocabulary.where());
     place = token;
+  }
+  if (const Json* unknown = model.find("unk_token"); unknown && *unknown != "") {
+    // With every byte in the vocabulary nothing is ever unknown, and the key has no effect.
+    for (int byte = 0; byte < 256; ++byte) {
+      if (!vocabulary.find(to_byte_letters(std::string(1, static_cast<char>(byte)))))
+        model.refuse(
+            str("BPE with the unk_token ", unknown->dump(), " and no token for byte ", byte),
+            "known: a vocabulary with all 256 bytes, or no unk_token in the model");
+    }
   }
   read_merges(model, out);
 }
@@ -171,7 +197,8 @@ SplitBehavior read_behavior(const Node& node) {
   if (name == "MergedWithNext") return SplitBehavior::merged_with_next;
   if (name == "Contiguous") return SplitBehavior::contiguous;
   throw Error(ErrorKind::format, str("the behaviour '", name, "' of Split"), node.where(),
-              did_you_mean(name, {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"}));
+              did_you_mean(name, {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
+                                  "Contiguous"}));
 }
 
 void read_pre_tokenizer(const Node& node, TokenizerSpec& spec, int depth = 0) {
@@ -179,7 +206,8 @@ void read_pre_tokenizer(const Node& node, TokenizerSpec& spec, int depth = 0) {
   if (depth > 8) node.refuse("pre-tokenisers nested this deep", "a plain Sequence");
   PreTokenizerStep step;
   if (type == "Sequence") {
-    for (const Node& item : node.children("pretokenizers")) read_pre_tokenizer(item, spec, depth + 1);
+    for (const Node& item : node.children("pretokenizers"))
+      read_pre_tokenizer(item, spec, depth + 1);
     return;
   }
   if (type == "Digits") {
@@ -213,12 +241,15 @@ void read_template(const Node& node, TokenizerSpec& spec) {
       const Node special = piece.child("SpecialToken");
       out.name = special.text("id");
       const Json& ids = tokens.child(out.name).list("ids");
-      for (const Json& id : ids) out.ids.push_back(read_id(id, str("the special token '", out.name, "'"), tokens));
+      for (const Json& id : ids)
+        out.ids.push_back(read_id(id, str("the special token '", out.name, "'"), tokens));
     }
     spec.single.push_back(std::move(out));
   }
-  if (std::count_if(spec.single.begin(), spec.single.end(), [](const auto& p) { return p.is_text; }) != 1)
-    throw Error(ErrorKind::format, "a template for one text that does not name it once", node.where());
+  if (std::count_if(spec.single.begin(), spec.single.end(),
+                    [](const auto& p) { return p.is_text; }) != 1)
+    throw Error(ErrorKind::format, "a template for one text that does not name it once",
+                node.where());
 }
 
 void read_roberta(const Node& node, TokenizerSpec& spec) {
@@ -229,7 +260,8 @@ void read_roberta(const Node& node, TokenizerSpec& spec) {
     } else {
       const Json& pair = node.list(key);
       if (pair.size() != 2 || !pair[0].is_string())
-        throw Error(ErrorKind::format, str("'", key, "' should be a token and its id"), node.where());
+        throw Error(ErrorKind::format, str("'", key, "' should be a token and its id"),
+                    node.where());
       out.name = pair[0].get<std::string>();
       out.ids.push_back(read_id(pair[1], out.name, node));
     }
@@ -244,7 +276,8 @@ void read_post(const Node& node, TokenizerSpec& spec, int depth = 0) {
     for (const Node& item : node.children("processors")) read_post(item, spec, depth + 1);
   } else if (type == "ByteLevel") {
     spec.byte_level_post = true;
-  } else if ((type == "TemplateProcessing" || type == "RobertaProcessing") && !spec.single.empty()) {
+  } else if ((type == "TemplateProcessing" || type == "RobertaProcessing") &&
+             !spec.single.empty()) {
     node.refuse("two post-processors that add tokens", "one");
   } else if (type == "TemplateProcessing") {
     read_template(node, spec);
@@ -266,14 +299,16 @@ void read_decoder(const Node& node, int depth = 0) {
 }
 
 // A special token's name: a string, or the object of an added token.
-std::optional<std::string> name_of(const Json& config, const std::string& key, const std::string& where) {
+std::optional<std::string> name_of(const Json& config, const std::string& key,
+                                   const std::string& where) {
   if (!config.is_object()) return {};
   const auto at = config.find(key);
   if (at == config.end() || at->is_null()) return {};
   if (at->is_string()) return at->get<std::string>();
   if (at->is_object() && at->contains("content") && (*at)["content"].is_string())
     return (*at)["content"].get<std::string>();
-  throw Error(ErrorKind::format, str("'", key, "' should be a token, not ", at->type_name()), where);
+  throw Error(ErrorKind::format, str("'", key, "' should be a token, not ", at->type_name()),
+              where);
 }
 
 }  // namespace
@@ -287,7 +322,8 @@ TokenizerSpec read_tokenizer_json(const Json& tokenizer, const Json& config, con
   read_added(root, spec);
   if (root.find("normalizer")) read_normalizer(root.child("normalizer"), spec);
   if (!root.find("pre_tokenizer"))
-    root.refuse("a tokenizer without a pre-tokeniser", "known: byte-level BPE, whose pre-tokeniser is ByteLevel");
+    root.refuse("a tokenizer without a pre-tokeniser",
+                "known: byte-level BPE, whose pre-tokeniser is ByteLevel");
   read_pre_tokenizer(root.child("pre_tokenizer"), spec);
   if (root.find("post_processor")) read_post(root.child("post_processor"), spec);
   if (!root.find("decoder")) root.refuse("a tokenizer without a decoder", "known: ByteLevel");

@@ -1,4 +1,5 @@
-// What a tokenizer is made of, as plain data: what tokenizer.json and GGUF metadata are read into and written from.
+// What a tokenizer is made of, as plain data: what tokenizer.json and GGUF metadata are read into
+// and written from.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,8 @@ struct AddedToken {
 };
 
 struct BpeVocabulary {
-  std::vector<std::string> tokens;  // index = id, in byte-level letters ("Ġthe"); an empty string is no token
+  std::vector<std::string>
+      tokens;  // index = id, in byte-level letters ("Ġthe"); an empty string is no token
   std::vector<std::pair<std::string, std::string>> merges;  // lowest rank first
   bool ignore_merges = false;  // a whole word of the vocabulary is taken as it is
 };
@@ -29,12 +31,12 @@ enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_
 struct PreTokenizerStep {
   enum class Kind { digits, byte_level, split };
   Kind kind = Kind::byte_level;
-  bool individual_digits = false;                          // digits
-  bool add_prefix_space = false, use_regex = true;         // byte_level
-  bool trim_offsets = true;                                // byte_level; changes offsets only, kept for writing
-  std::string pattern;                                     // split
-  bool literal = false, invert = false;                    // split: pattern is plain text; matches are the gaps
-  SplitBehavior behavior = SplitBehavior::isolated;        // split
+  bool individual_digits = false;                   // digits
+  bool add_prefix_space = false, use_regex = true;  // byte_level
+  bool trim_offsets = true;              // byte_level; changes offsets only, kept for writing
+  std::string pattern;                   // split
+  bool literal = false, invert = false;  // split: pattern is plain text; matches are the gaps
+  SplitBehavior behavior = SplitBehavior::isolated;  // split
 };
 
 // One piece of TemplateProcessing's `single`: the text itself, or fixed ids.
@@ -53,7 +55,7 @@ struct TokenizerSpec {
   std::vector<AddedToken> added;
   std::vector<NormalizerKind> normalizers;
   std::vector<PreTokenizerStep> pre_tokenizer;
-  bool byte_level_post = false;  // a ByteLevel post-processor: offsets only, kept for writing
+  bool byte_level_post = false;       // a ByteLevel post-processor: offsets only, kept for writing
   std::vector<TemplatePiece> single;  // empty: nothing is added
   SpecialTokens special;
   std::string where;  // file name for errors

@@ -1,9 +1,9 @@
 // Goldens: scripts/golden/tokenizer.py (Hugging Face tokenizers).
 #include "smidgen/text/tokenizer.h"
 
-#include <gtest/gtest.h>
-
 #include <random>
+
+#include <gtest/gtest.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/io/json_file.h"
@@ -16,7 +16,9 @@ namespace {
 Json golden(const std::string& name) {
   return read_json(str(SMIDGEN_SOURCE_DIR, "/smidgen/text/testdata/tokenizer_", name, ".json"));
 }
-Tokenizer make(const Json& json) { return Tokenizer(read_tokenizer_json(json, nullptr, nullptr, "test")); }
+Tokenizer make(const Json& json) {
+  return Tokenizer(read_tokenizer_json(json, nullptr, nullptr, "test"));
+}
 
 class TokenizerGolden : public testing::TestWithParam<const char*> {};
 
@@ -30,7 +32,9 @@ TEST_P(TokenizerGolden, IdsAndTextEqualTheReference) {
     const auto ids = item["ids"].get<std::vector<int32_t>>();
     EXPECT_EQ(tokenizer.encode(text), ids) << text;
     EXPECT_EQ(again.encode(text), ids) << text;
-    EXPECT_EQ(tokenizer.encode(text, {.add_special = false}), item["plain"].get<std::vector<int32_t>>()) << text;
+    EXPECT_EQ(tokenizer.encode(text, {.add_special = false}),
+              item["plain"].get<std::vector<int32_t>>())
+        << text;
     EXPECT_EQ(tokenizer.decode(ids), item["decoded"].get<std::string>()) << text;
     const Encoding encoding = tokenizer.encode_with_offsets(text);
     EXPECT_EQ(encoding.ids, ids);
@@ -54,13 +58,15 @@ TEST(Tokenizer, OffsetsAreTheBytesOfTheToken) {
   const Tokenizer tokenizer = make(golden("digits")["tokenizer"]);
   const std::string text = "the cat 12 \xC3\xA9<|end|>x";
   const Encoding e = tokenizer.encode_with_offsets(text);
-  for (size_t i = 0; i < e.ids.size(); ++i) EXPECT_EQ(text.substr(e.begins[i], e.ends[i] - e.begins[i]), tokenizer.bytes(e.ids[i]));
+  for (size_t i = 0; i < e.ids.size(); ++i)
+    EXPECT_EQ(text.substr(e.begins[i], e.ends[i] - e.begins[i]), tokenizer.bytes(e.ids[i]));
 }
 
 TEST(Tokenizer, BrokenUtf8IsReadAsReplacementCharacters) {
   const Tokenizer tokenizer = make(golden("digits")["tokenizer"]);
   EXPECT_EQ(tokenizer.encode("a\xFF\xE2\x82z"), tokenizer.encode("a\xEF\xBF\xBD\xEF\xBF\xBDz"));
-  EXPECT_EQ(tokenizer.encode("\xED\xA0\x80"), tokenizer.encode("\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"));
+  EXPECT_EQ(tokenizer.encode("\xED\xA0\x80"),
+            tokenizer.encode("\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"));
 }
 
 TEST(Tokenizer, StreamNeverEmitsHalfACharacter) {
@@ -75,7 +81,8 @@ TEST(Tokenizer, StreamNeverEmitsHalfACharacter) {
 }
 
 TEST(Bpe, FastWaysEqualTheDefinition) {
-  const TokenizerSpec spec = read_tokenizer_json(golden("digits")["tokenizer"], nullptr, nullptr, "test");
+  const TokenizerSpec spec =
+      read_tokenizer_json(golden("digits")["tokenizer"], nullptr, nullptr, "test");
   std::vector<std::string> bytes;
   for (const auto& token : spec.bpe.tokens) bytes.push_back(from_byte_letters(token).value_or(""));
   const Bpe bpe(spec.bpe, bytes, "test");
@@ -126,13 +133,20 @@ TEST(TokenizerJson, HostileFilesAreRefusedInWords) {
   refuse(with("/model/merges/0", "nothere t"), ErrorKind::format, "nothere");
   refuse(with("/model/byte_fallback", true), ErrorKind::unsupported, "byte_fallback");
   refuse(with("/model/byte_fallback", "x"), ErrorKind::format, "byte_fallback");
+  // An unknown token matters only where a byte has no token.
+  Json unknown = with("/model/unk_token", "<|end|>");
+  EXPECT_NO_THROW(make(unknown));
+  unknown["model"]["vocab"].erase("\u0100");
+  refuse(unknown, ErrorKind::unsupported, "no token for byte 0");
   refuse(with("/pre_tokenizer", nullptr), ErrorKind::unsupported, "pre-tokeniser");
   refuse(with("/pre_tokenizer", {{"type", "Metaspace"}}), ErrorKind::unsupported, "Metaspace");
-  refuse(with("/normalizer", {{"type", "BertNormalizer"}}), ErrorKind::unsupported, "BertNormalizer");
+  refuse(with("/normalizer", {{"type", "BertNormalizer"}}), ErrorKind::unsupported,
+         "BertNormalizer");
   refuse(with("/decoder", {{"type", "WordPiece"}}), ErrorKind::unsupported, "WordPiece");
   refuse(with("/added_tokens/0/id", 7), ErrorKind::format, "two");
   Json deep = {{"type", "NFC"}};
-  for (int i = 0; i < 50; ++i) deep = Json{{"type", "Sequence"}, {"normalizers", Json::array({deep})}};
+  for (int i = 0; i < 50; ++i)
+    deep = Json{{"type", "Sequence"}, {"normalizers", Json::array({deep})}};
   refuse(with("/normalizer", deep), ErrorKind::unsupported, "nested");
 }
 

@@ -9,8 +9,8 @@ namespace smidgen {
 namespace {
 
 Json added_json(const AddedToken& token) {
-  return {{"id", token.id},         {"content", token.content},       {"single_word", token.single_word},
-          {"lstrip", token.lstrip}, {"rstrip", token.rstrip},         {"normalized", token.normalized},
+  return {{"id", token.id},          {"content", token.content}, {"single_word", token.single_word},
+          {"lstrip", token.lstrip},  {"rstrip", token.rstrip},   {"normalized", token.normalized},
           {"special", token.special}};
 }
 
@@ -38,12 +38,15 @@ Json byte_level(bool add_prefix_space, bool trim_offsets, bool use_regex) {
 
 Json step_json(const PreTokenizerStep& step) {
   switch (step.kind) {
-    case PreTokenizerStep::Kind::digits: return {{"type", "Digits"}, {"individual_digits", step.individual_digits}};
+    case PreTokenizerStep::Kind::digits:
+      return {{"type", "Digits"}, {"individual_digits", step.individual_digits}};
     case PreTokenizerStep::Kind::byte_level:
       return byte_level(step.add_prefix_space, step.trim_offsets, step.use_regex);
-    case PreTokenizerStep::Kind::split: break;
+    case PreTokenizerStep::Kind::split:
+      break;
   }
-  const char* names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
+  const char* names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
+                         "Contiguous"};
   return {{"type", "Split"},
           {"pattern", {{step.literal ? "String" : "Regex", step.pattern}}},
           {"behavior", names[static_cast<int>(step.behavior)]},
@@ -59,7 +62,8 @@ Json template_json(const std::vector<TemplatePiece>& pieces) {
     }
     single.push_back({{"SpecialToken", {{"id", piece.name}, {"type_id", 0}}}});
     tokens[piece.name] = {{"id", piece.name}, {"ids", piece.ids}, {"tokens", Json::array()}};
-    for ([[maybe_unused]] const int32_t id : piece.ids) tokens[piece.name]["tokens"].push_back(piece.name);
+    for ([[maybe_unused]] const int32_t id : piece.ids)
+      tokens[piece.name]["tokens"].push_back(piece.name);
   }
   pair = single;
   for (Json piece : single) {
@@ -68,7 +72,10 @@ Json template_json(const std::vector<TemplatePiece>& pieces) {
     if (piece.contains("Sequence")) inner["id"] = "B";
     pair.push_back(piece);
   }
-  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", tokens}};
+  return {{"type", "TemplateProcessing"},
+          {"single", single},
+          {"pair", pair},
+          {"special_tokens", tokens}};
 }
 
 Json post_json(const TokenizerSpec& spec) {
@@ -89,8 +96,8 @@ Json tokenizer_json(const Tokenizer& tokenizer) {
   for (size_t id = 0; id < spec.bpe.tokens.size(); ++id) {
     // ordered_json looks for the key on every insertion by name; the tokens are known to differ.
     if (!spec.bpe.tokens[id].empty())
-      vocabulary.get_ref<Json::object_t&>().std::vector<std::pair<const std::string, Json>>::emplace_back(
-          spec.bpe.tokens[id], id);
+      vocabulary.get_ref<Json::object_t&>()
+          .std::vector<std::pair<const std::string, Json>>::emplace_back(spec.bpe.tokens[id], id);
   }
   for (const auto& [left, right] : spec.bpe.merges) merges.push_back(left + " " + right);
   std::vector<Json> steps;
@@ -141,6 +148,8 @@ Json tokenizer_config(const Tokenizer& tokenizer, const std::string& chat_templa
   return out;
 }
 
-Json template_variables(const Tokenizer& tokenizer) { return special_tokens_map(tokenizer); }
+Json template_variables(const Tokenizer& tokenizer) {
+  return special_tokens_map(tokenizer);
+}
 
 }  // namespace smidgen
