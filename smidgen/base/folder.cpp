@@ -1,12 +1,12 @@
 // Whole folders: making, syncing, swapping, removing. Declared in fs.h.
+#include <cerrno>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <unistd.h>
-
-#include <cerrno>
 #include <utility>
 #include <vector>
+
+#include <sys/file.h>
 
 #include "smidgen/base/fs.h"
 
@@ -74,8 +74,8 @@ void replace_folder(const fs::path& from_path, const fs::path& to_path) {
     return;
   }
   if (errno != EINVAL && errno != ENOSYS) throw os_error("replace", to, errno);
-  // No exchange on this file system: for a moment there is neither, and the old folder waits under a name that says
-  // what it is.
+  // No exchange on this file system: for a moment there is neither, and the old folder waits under
+  // a name that says what it is.
   const fs::path old = to.parent_path() / str(".", to.filename().string(), ".old-", ::getpid());
   if (::rename(to.c_str(), old.c_str()) != 0) throw os_error("replace", to, errno);
   if (::rename(from.c_str(), to.c_str()) != 0) {
@@ -102,7 +102,8 @@ FileLock::FileLock(const fs::path& path) {
                 str("another process is at work here", owner.empty() ? "" : ": process ", owner),
                 path.string(), "wait for it, stop it, or choose another folder");
   }
-  // The number is for people only: the lock is the kernel's, so a stale number after a crash does no harm.
+  // The number is for people only: the lock is the kernel's, so a stale number after a crash does
+  // no harm.
   const std::string owner = str(::getpid(), "\n");
   if (::ftruncate(file_, 0) != 0 || ::pwrite(file_, owner.data(), owner.size(), 0) < 0) {
     const int code = errno;

@@ -1,15 +1,15 @@
 #include "smidgen/base/fs.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fcntl.h>
+#include <unistd.h>
 #include <utility>
 #include <vector>
+
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 namespace smidgen {
 
@@ -58,15 +58,23 @@ void advise(std::span<const std::byte> part, int advice) {
 
 std::string words(int code, const fs::path& path) {
   switch (code) {
-    case ENOENT: return "no such file or folder";
-    case EISDIR: return "it is a folder, not a file";
-    case ENOTDIR: return "a part of the path is a file, not a folder";
+    case ENOENT:
+      return "no such file or folder";
+    case EISDIR:
+      return "it is a folder, not a file";
+    case ENOTDIR:
+      return "a part of the path is a file, not a folder";
     case EACCES:
-    case EPERM: return "permission denied";
-    case EROFS: return "the file system is read-only";
-    case ENOSPC: return str("the disk is full (", bytes_str(free_space(path)), " free)");
-    case EDQUOT: return str("the disk quota is used up (", bytes_str(free_space(path)), " free)");
-    default: return std::strerror(code);
+    case EPERM:
+      return "permission denied";
+    case EROFS:
+      return "the file system is read-only";
+    case ENOSPC:
+      return str("the disk is full (", bytes_str(free_space(path)), " free)");
+    case EDQUOT:
+      return str("the disk quota is used up (", bytes_str(free_space(path)), " free)");
+    default:
+      return std::strerror(code);
   }
 }
 
@@ -97,8 +105,10 @@ uint64_t free_space(const fs::path& path) {
 
 Error os_error(std::string_view action, const fs::path& path, int code) {
   std::string hint;
-  if (code == ENOSPC || code == EDQUOT) hint = "free some space, or choose a folder on another disk";
-  if (code == EROFS || code == EACCES || code == EPERM) hint = "choose a folder that you may write to";
+  if (code == ENOSPC || code == EDQUOT)
+    hint = "free some space, or choose a folder on another disk";
+  if (code == EROFS || code == EACCES || code == EPERM)
+    hint = "choose a folder that you may write to";
   if (code == EISDIR) hint = "name a file inside it";
   ErrorKind kind = ErrorKind::resource;
   if (code == ENOENT) kind = ErrorKind::not_found;
@@ -136,8 +146,12 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
-void MappedFile::will_need(std::span<const std::byte> part) const { advise(part, MADV_WILLNEED); }
-void MappedFile::release(std::span<const std::byte> part) const { advise(part, MADV_DONTNEED); }
+void MappedFile::will_need(std::span<const std::byte> part) const {
+  advise(part, MADV_WILLNEED);
+}
+void MappedFile::release(std::span<const std::byte> part) const {
+  advise(part, MADV_DONTNEED);
+}
 
 AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   if (path.filename().empty()) {
@@ -147,7 +161,8 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   if (fs::is_directory(path, ignored)) throw os_error("write", path, EISDIR);
   // The rename would put a plain file in the place of /dev/null or a pipe.
   if (fs::is_other(fs::status(path, ignored))) {
-    throw Error(ErrorKind::usage, "cannot write: it is a device or a pipe, not a file", path.string());
+    throw Error(ErrorKind::usage, "cannot write: it is a device or a pipe, not a file",
+                path.string());
   }
   temporary_ = path.parent_path() / str(".", path.filename().string(), ".tmp-", ::getpid());
   file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

@@ -1,5 +1,6 @@
-// Files that appear whole or not at all. A write goes to a temporary name in the same folder, is synced, and is then
-// renamed, so a crash or a full disk leaves the old file (or none), never half of the new one.
+// Files that appear whole or not at all. A write goes to a temporary name in the same folder, is
+// synced, and is then renamed, so a crash or a full disk leaves the old file (or none), never half
+// of the new one.
 #pragma once
 
 #include <cstddef>
@@ -15,12 +16,12 @@ namespace smidgen {
 
 namespace fs = std::filesystem;
 
-// The Error for a failed system call: "cannot ACTION: WORDS" with the path, and the free space when the disk is full.
-// ENOENT gives not_found, everything else resource.
+// The Error for a failed system call: "cannot ACTION: WORDS" with the path, and the free space when
+// the disk is full. ENOENT gives not_found, everything else resource.
 Error os_error(std::string_view action, const fs::path& path, int code);
 
-// A whole file, read-only and private. Bytes stay valid for the life of the object (and across moves).
-// Missing file, folder in place of a file, empty file: Error.
+// A whole file, read-only and private. Bytes stay valid for the life of the object (and across
+// moves). Missing file, folder in place of a file, empty file: Error.
 class MappedFile {
  public:
   explicit MappedFile(const fs::path& path);
@@ -41,8 +42,8 @@ class MappedFile {
   fs::path path_;
 };
 
-// A file under construction at `.NAME.tmp-PID`. Without commit() the destructor removes it and the old file stays.
-// Missing parent folder, read-only folder, full disk: Error resource.
+// A file under construction at `.NAME.tmp-PID`. Without commit() the destructor removes it and the
+// old file stays. Missing parent folder, read-only folder, full disk: Error resource.
 class AtomicFile {
  public:
   explicit AtomicFile(const fs::path& path);
@@ -79,18 +80,21 @@ void sync_folder(const fs::path& path);
 void sync_tree(const fs::path& path);
 // mkdir -p. A file in the way, a read-only parent: Error.
 void make_folder(const fs::path& path);
-// Removes `path` and everything below; a missing path is fine. Symbolic links are removed, not followed.
+// Removes `path` and everything below; a missing path is fine. Symbolic links are removed, not
+// followed.
 void remove_tree(const fs::path& path);
-// Renames the folder `from` to `to` and syncs the parent. An existing `to` is swapped out in one step where the file
-// system can do it (renameat2), and removed afterwards.
+// Renames the folder `from` to `to` and syncs the parent. An existing `to` is swapped out in one
+// step where the file system can do it (renameat2), and removed afterwards.
 void replace_folder(const fs::path& from, const fs::path& to);
-// Bytes that an ordinary user may still write on the file system of `path` (or of its nearest existing parent).
+// Bytes that an ordinary user may still write on the file system of `path` (or of its nearest
+// existing parent).
 uint64_t free_space(const fs::path& path);
 // "93.4 MB", powers of 1000.
 std::string bytes_str(uint64_t bytes);
 
-// flock on an open file, held for the life of the object and dropped by the kernel when the process dies. The file
-// keeps the holder's process id as text; a second holder gets Error resource that names it.
+// flock on an open file, held for the life of the object and dropped by the kernel when the process
+// dies. The file keeps the holder's process id as text; a second holder gets Error resource that
+// names it.
 class FileLock {
  public:
   explicit FileLock(const fs::path& path);

@@ -1,10 +1,11 @@
 #include "smidgen/base/fs.h"
 
+#include <unistd.h>
+
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "smidgen/base/temporary_folder.h"
 
@@ -13,13 +14,15 @@ namespace {
 
 std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename().string());
+  for (const auto& entry : fs::directory_iterator(folder))
+    names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
 }
 
 void expect_words(const std::string& error, std::initializer_list<const char*> words) {
-  for (const char* word : words) EXPECT_NE(error.find(word), std::string::npos) << word << " in: " << error;
+  for (const char* word : words)
+    EXPECT_NE(error.find(word), std::string::npos) << word << " in: " << error;
 }
 
 TEST(MappedFile, ShowsTheBytesAndRefusesTheRest) {
@@ -36,11 +39,13 @@ TEST(MappedFile, ShowsTheBytesAndRefusesTheRest) {
   write_file(folder / "empty", "");
   expect_words(error_of([&] { MappedFile(folder / "empty"); }), {"format", "empty"});
   expect_words(error_of([&] { MappedFile(folder.path()); }), {"folder, not a file"});
-  expect_words(error_of([&] { MappedFile(folder / "none"); }), {"not_found", "no such file", "none"});
+  expect_words(error_of([&] { MappedFile(folder / "none"); }),
+               {"not_found", "no such file", "none"});
   expect_words(error_of([&] { MappedFile(folder / "a" / "b"); }), {"a part of the path is a file"});
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
   expect_words(error_of([&] { MappedFile(folder / "pipe"); }), {"not a regular file"});
-  expect_words(error_of([&] { write_file(folder / "pipe", "x"); }), {"usage", "a device or a pipe"});
+  expect_words(error_of([&] { write_file(folder / "pipe", "x"); }),
+               {"usage", "a device or a pipe"});
   EXPECT_TRUE(fs::is_fifo(folder / "pipe"));
 }
 
@@ -107,8 +112,9 @@ TEST(FileLock, NamesTheHolder) {
   {
     FileLock lock(path);
     FileLock moved(std::move(lock));
-    expect_words(error_of([&] { FileLock second(path); }), {"resource", "another process is at work",
-                                                             std::to_string(getpid()).c_str(), "lock"});
+    expect_words(
+        error_of([&] { FileLock second(path); }),
+        {"resource", "another process is at work", std::to_string(getpid()).c_str(), "lock"});
   }
   FileLock again(path);
 }
@@ -154,7 +160,9 @@ class SmallDisk {
     if (mounted_) ::umount2(at_.c_str(), MNT_DETACH);
   }
   bool mounted() const { return mounted_; }
-  bool make_read_only() { return ::mount("tmpfs", at_.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, nullptr) == 0; }
+  bool make_read_only() {
+    return ::mount("tmpfs", at_.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, nullptr) == 0;
+  }
 
  private:
   fs::path at_;

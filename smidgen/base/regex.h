@@ -1,4 +1,5 @@
-// Regular expressions by PCRE2 (JIT where it exists), with a match limit so that a hostile pattern cannot hang.
+// Regular expressions by PCRE2 (JIT where it exists), with a match limit so that a hostile pattern
+// cannot hang.
 #pragma once
 
 #include <memory>

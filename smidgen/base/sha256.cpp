@@ -1,12 +1,12 @@
 #include "smidgen/base/sha256.h"
 
+#include <cerrno>
 #include <fcntl.h>
+#include <unistd.h>
+#include <vector>
+
 #include <openssl/evp.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <vector>
 
 #include "smidgen/base/fs.h"
 

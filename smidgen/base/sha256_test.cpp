@@ -10,7 +10,8 @@ namespace {
 // FIPS 180-4 example values.
 constexpr const char* kEmpty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 constexpr const char* kAbc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-constexpr const char* kMillionA = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
+constexpr const char* kMillionA =
+    "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
 
 TEST(Sha256, PublishedValues) {
   EXPECT_EQ(sha256(""), kEmpty);
@@ -26,8 +27,10 @@ TEST(Sha256, OfFiles) {
   write_file(folder / "e", "");
   EXPECT_EQ(sha256_file(folder / "a"), kMillionA);
   EXPECT_EQ(sha256_file(folder / "e"), kEmpty);
-  EXPECT_NE(error_of([&] { sha256_file(folder / "none"); }).find("no such file"), std::string::npos);
-  EXPECT_NE(error_of([&] { sha256_file(folder.path()); }).find("folder, not a file"), std::string::npos);
+  EXPECT_NE(error_of([&] { sha256_file(folder / "none"); }).find("no such file"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] { sha256_file(folder.path()); }).find("folder, not a file"),
+            std::string::npos);
 }
 
 }  // namespace

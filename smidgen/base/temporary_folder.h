@@ -2,7 +2,6 @@
 #pragma once
 
 #include <stdlib.h>
-
 #include <string>
 
 #include "smidgen/base/fs.h"

@@ -22,8 +22,8 @@ std::atomic<const ThreadPool*> current_pool{&kCallingThread};
 
 void install_thread_pool(const ThreadPool& pool) {
   SMIDGEN_ASSERT(pool.run && pool.size);
-  // Pools live as long as the process, replaced ones too: loops may still run in them, also at exit. The list keeps them
-  // reachable, so that leak checkers see no leak.
+  // Pools live as long as the process, replaced ones too: loops may still run in them, also at
+  // exit. The list keeps them reachable, so that leak checkers see no leak.
   static std::mutex mutex;
   static auto& all = *new std::deque<ThreadPool>;
   const std::lock_guard lock(mutex);

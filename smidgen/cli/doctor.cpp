@@ -1,5 +1,5 @@
-// What the machine has, what is missing, and the remedy. Whether the core could be loaded is read from
-// its headers: torch is never opened.
+// What the machine has, what is missing, and the remedy. Whether the core could be loaded is read
+// from its headers: torch is never opened.
 #include <cstdlib>
 #include <fstream>
 #include <unistd.h>

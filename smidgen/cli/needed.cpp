@@ -1,8 +1,7 @@
 #include "smidgen/cli/needed.h"
 
-#include <elf.h>
-
 #include <cstring>
+#include <elf.h>
 #include <sstream>
 
 #include "smidgen/base/fs.h"
@@ -28,7 +27,9 @@ class Object {
     for (char c; (c = at<char>(offset++)) != 0;) word += c;
     return word;
   }
-  [[noreturn]] void refuse() const { throw Error(ErrorKind::format, "not a 64-bit shared object", path_.string()); }
+  [[noreturn]] void refuse() const {
+    throw Error(ErrorKind::format, "not a 64-bit shared object", path_.string());
+  }
 
  private:
   fs::path path_;
@@ -40,15 +41,18 @@ class Object {
 std::vector<NeededLibrary> needed_libraries(const fs::path& path) {
   const Object object(path);
   const auto header = object.at<Elf64_Ehdr>(0);
-  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64) object.refuse();
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64)
+    object.refuse();
   std::vector<Elf64_Phdr> segments;
   for (uint64_t i = 0; i < header.e_phnum; ++i) {
     segments.push_back(object.at<Elf64_Phdr>(header.e_phoff + i * sizeof(Elf64_Phdr)));
   }
-  // Addresses in the dynamic section are those of the loaded image; segments say where that lies in the file.
+  // Addresses in the dynamic section are those of the loaded image; segments say where that lies in
+  // the file.
   const auto in_file = [&](uint64_t address) {
     for (const Elf64_Phdr& s : segments) {
-      if (s.p_type == PT_LOAD && address >= s.p_vaddr && address - s.p_vaddr < s.p_filesz) return address - s.p_vaddr + s.p_offset;
+      if (s.p_type == PT_LOAD && address >= s.p_vaddr && address - s.p_vaddr < s.p_filesz)
+        return address - s.p_vaddr + s.p_offset;
     }
     object.refuse();
   };
@@ -68,7 +72,8 @@ std::vector<NeededLibrary> needed_libraries(const fs::path& path) {
   for (const uint64_t offset : paths) {
     std::istringstream list(object.text(strings + offset));
     for (std::string folder; std::getline(list, folder, ':');) {
-      if (const size_t at = folder.find("$ORIGIN"); at != folder.npos) folder.replace(at, 7, path.parent_path().string());
+      if (const size_t at = folder.find("$ORIGIN"); at != folder.npos)
+        folder.replace(at, 7, path.parent_path().string());
       folders.emplace_back(folder);
     }
   }
@@ -77,7 +82,8 @@ std::vector<NeededLibrary> needed_libraries(const fs::path& path) {
     NeededLibrary library{object.text(strings + offset), {}};
     for (const fs::path& folder : folders) {
       std::error_code ignored;
-      if (library.found.empty() && fs::exists(folder / library.name, ignored)) library.found = folder / library.name;
+      if (library.found.empty() && fs::exists(folder / library.name, ignored))
+        library.found = folder / library.name;
     }
     libraries.push_back(std::move(library));
   }

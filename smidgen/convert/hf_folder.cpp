@@ -37,7 +37,9 @@ Json config_of(const Model& model, const ModelFiles& files, const std::string& d
   // The format of most values: that of the largest tensor.
   const ModelTensor* largest = nullptr;
   const std::vector<ModelTensor> tensors = model.tensors();
-  const auto size = [](const ModelTensor& t) { return t.shape.size() > 1 ? t.shape[0] * t.shape[1] : t.shape[0]; };
+  const auto size = [](const ModelTensor& t) {
+    return t.shape.size() > 1 ? t.shape[0] * t.shape[1] : t.shape[0];
+  };
   for (const ModelTensor& t : tensors) {
     if (!largest || size(t) > size(*largest)) largest = &t;
   }
@@ -52,7 +54,8 @@ Json generation_config(const Model& model, const ModelFiles& files, const Tokeni
   if (!files.generation_config.is_null()) return files.generation_config;
   Json made = Json::object();
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
-    if (model.config().contains(key) && !model.config()[key].is_null()) made[key] = model.config()[key];
+    if (model.config().contains(key) && !model.config()[key].is_null())
+      made[key] = model.config()[key];
   }
   if (files.kind == ModelFiles::Kind::gguf && tokenizer) {
     const std::vector<int32_t> stops = stop_tokens(files, *tokenizer);
@@ -67,9 +70,15 @@ void copy_text(const fs::path& from, const fs::path& to) {
 }
 
 // What tokenizers may be made of, beside weights and configurations.
-constexpr const char* kTokenizerFiles[] = {"tokenizer.json",     "tokenizer_config.json", "special_tokens_map.json",
-                                           "added_tokens.json",  "vocab.json",            "merges.txt",
-                                           "tokenizer.model",    "chat_template.jinja",   "chat_template.json"};
+constexpr const char* kTokenizerFiles[] = {"tokenizer.json",
+                                           "tokenizer_config.json",
+                                           "special_tokens_map.json",
+                                           "added_tokens.json",
+                                           "vocab.json",
+                                           "merges.txt",
+                                           "tokenizer.model",
+                                           "chat_template.jinja",
+                                           "chat_template.json"};
 
 void write_tokenizer(const ModelFiles& files, const Tokenizer* tokenizer, const fs::path& folder) {
   if (files.kind == ModelFiles::Kind::folder) {
@@ -80,7 +89,8 @@ void write_tokenizer(const ModelFiles& files, const Tokenizer* tokenizer, const 
   }
   write_file(folder / "tokenizer.json", tokenizer_json(*tokenizer).dump(2) + "\n");
   write_file(folder / "special_tokens_map.json", special_tokens_map(*tokenizer).dump(2) + "\n");
-  write_file(folder / "tokenizer_config.json", tokenizer_config(*tokenizer, files.chat_template).dump(2) + "\n");
+  write_file(folder / "tokenizer_config.json",
+             tokenizer_config(*tokenizer, files.chat_template).dump(2) + "\n");
 }
 
 }  // namespace
@@ -90,28 +100,34 @@ void check_new_folder(const fs::path& out, bool replace) {
   if (out.empty()) throw Error(ErrorKind::usage, "no folder to write to is given", "out");
   if (!path_exists(out)) return;
   if (!fs::is_directory(out, ignored)) {
-    throw Error(ErrorKind::usage, "a model is a folder, and there is a file of that name", out.string());
+    throw Error(ErrorKind::usage, "a model is a folder, and there is a file of that name",
+                out.string());
   }
   if (replace && path_exists(out / kSidecar)) return;
   if (!fs::is_empty(out, ignored)) {
-    throw Error(ErrorKind::usage, "the folder exists and is not empty", out.string(), "choose another name, or remove it first");
+    throw Error(ErrorKind::usage, "the folder exists and is not empty", out.string(),
+                "choose another name, or remove it first");
   }
 }
 
-void write_hf_folder(const Model& model, const ModelFiles& files, const fs::path& given, const HfFolderOptions& options) {
+void write_hf_folder(const Model& model, const ModelFiles& files, const fs::path& given,
+                     const HfFolderOptions& options) {
   const fs::path out = given.filename().empty() ? given.parent_path() : given;
   check_new_folder(out, options.replace);
   std::shared_ptr<const Tokenizer> tokenizer;
   if (files.kind == ModelFiles::Kind::gguf) tokenizer = load_tokenizer(files);
   const Json config = config_of(model, files, options.dtype);
   if (out.has_parent_path()) make_folder(out.parent_path());
-  const UnfinishedFolder unfinished(out.parent_path() / str(".", out.filename().string(), ".tmp-", ::getpid()));
+  const UnfinishedFolder unfinished(out.parent_path() /
+                                    str(".", out.filename().string(), ".tmp-", ::getpid()));
   write_file(unfinished.path / "config.json", config.dump(2) + "\n");
   const Json generation = generation_config(model, files, tokenizer.get());
-  if (!generation.empty()) write_file(unfinished.path / "generation_config.json", generation.dump(2) + "\n");
+  if (!generation.empty())
+    write_file(unfinished.path / "generation_config.json", generation.dump(2) + "\n");
   write_tokenizer(files, tokenizer.get(), unfinished.path);
   write_hf_weights(model, files, unfinished.path, options);
-  if (!options.sidecar.is_null()) write_file(unfinished.path / kSidecar, options.sidecar.dump(2) + "\n");
+  if (!options.sidecar.is_null())
+    write_file(unfinished.path / kSidecar, options.sidecar.dump(2) + "\n");
   sync_tree(unfinished.path);
   replace_folder(unfinished.path, out);
 }

@@ -1,10 +1,10 @@
 #include "smidgen/convert/hf_folder.h"
 
-#include <gtest/gtest.h>
-#include <torch/torch.h>
-
 #include <set>
 #include <tuple>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/temporary_folder.h"
@@ -28,14 +28,16 @@ struct Written {
 TEST(HfFolder, ReadsBackToTheSameModel) {
   for (const bool tied : {false, true}) {
     for (const Format storage : {Format::f32, Format::bf16}) {
-      const TinySpec spec{.tied = tied, .attention_bias = true, .mlp_bias = true, .storage = storage};
+      const TinySpec spec{
+          .tied = tied, .attention_bias = true, .mlp_bias = true, .storage = storage};
       const auto model = make_tiny_llama(spec);
       Written w;
       write_hf_folder(*model, tiny_llama_files(spec), w.out);
       const ModelFiles files = open_model(w.out.string());
       EXPECT_TRUE(hidden(*load_model(files, {.dtype = "fp32"})).equal(hidden(*model)));
       EXPECT_EQ(files.config["dtype"], storage == Format::bf16 ? "bfloat16" : "float32");
-      EXPECT_EQ(files.tensors->view("model.norm.weight").format, Format::f32) << "as the files have it";
+      EXPECT_EQ(files.tensors->view("model.norm.weight").format, Format::f32)
+          << "as the files have it";
       EXPECT_EQ(files.tensors->contains("lm_head.weight"), !tied);
     }
   }
@@ -49,12 +51,15 @@ TEST(HfFolder, ShardsWithAnIndexHoldTheSameTensors) {
   EXPECT_FALSE(path_exists(w.out / "model.safetensors"));
   const Json index = read_json(w.out / "model.safetensors.index.json");
   std::set<std::string> shards;
-  for (const auto& [tensor, file] : index["weight_map"].items()) shards.insert(file.get<std::string>());
+  for (const auto& [tensor, file] : index["weight_map"].items())
+    shards.insert(file.get<std::string>());
   EXPECT_GT(shards.size(), 3u);
   int64_t bytes = 0;
-  for (const ModelTensor& t : model->tensors()) bytes += 4 * (t.shape.size() > 1 ? t.shape[0] * t.shape[1] : t.shape[0]);
+  for (const ModelTensor& t : model->tensors())
+    bytes += 4 * (t.shape.size() > 1 ? t.shape[0] * t.shape[1] : t.shape[0]);
   EXPECT_EQ(index["metadata"]["total_size"], bytes);
-  EXPECT_TRUE(hidden(*load_model(open_model(w.out.string()), {.dtype = "fp32"})).equal(hidden(*model)));
+  EXPECT_TRUE(
+      hidden(*load_model(open_model(w.out.string()), {.dtype = "fp32"})).equal(hidden(*model)));
 }
 
 TEST(HfFolder, OtherFormatsRoundOnce) {
@@ -70,7 +75,8 @@ TEST(HfFolder, OtherFormatsRoundOnce) {
     const auto before = model->tensors(), after = back->tensors();
     for (size_t i = 0; i < before.size(); ++i) {
       const int64_t rows = before[i].shape[0];
-      EXPECT_TRUE(after[i].rows(0, rows).equal(before[i].rows(0, rows).to(type).to(at::kFloat))) << before[i].name;
+      EXPECT_TRUE(after[i].rows(0, rows).equal(before[i].rows(0, rows).to(type).to(at::kFloat)))
+          << before[i].name;
     }
   }
 }
@@ -83,7 +89,9 @@ TEST(HfFolder, NeverTouchesWhatIsThere) {
   EXPECT_THROW(write_hf_folder(*model, tiny_llama_files(spec), folder.path()), Error);
   EXPECT_THROW(write_hf_folder(*model, tiny_llama_files(spec), folder.path() / "mine.txt"), Error);
   EXPECT_EQ(read_file(folder.path() / "mine.txt"), "kept");
-  EXPECT_THROW(write_hf_folder(*model, tiny_llama_files(spec), folder.path() / "out", {.dtype = "int3"}), Error);
+  EXPECT_THROW(
+      write_hf_folder(*model, tiny_llama_files(spec), folder.path() / "out", {.dtype = "int3"}),
+      Error);
   size_t entries = 0;
   for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder.path())) ++entries;
   EXPECT_EQ(entries, 1u) << "a failed call leaves nothing behind";

@@ -1,9 +1,9 @@
 #include "smidgen/convert/hf_weights.h"
 
-#include <torch/torch.h>
-
 #include <iomanip>
 #include <map>
+
+#include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/io/safetensors.h"
@@ -16,10 +16,14 @@ constexpr int64_t kBlock = int64_t{1} << 22;  // elements that are in memory at 
 
 at::ScalarType scalar_of(Format format) {
   switch (format) {
-    case Format::f32: return at::kFloat;
-    case Format::bf16: return at::kBFloat16;
-    case Format::f16: return at::kHalf;
-    default: SMIDGEN_ASSERT(!"a format that is not written");
+    case Format::f32:
+      return at::kFloat;
+    case Format::bf16:
+      return at::kBFloat16;
+    case Format::f16:
+      return at::kHalf;
+    default:
+      SMIDGEN_ASSERT(!"a format that is not written");
   }
 }
 
@@ -35,9 +39,11 @@ void append(SafetensorsWriter& writer, const ModelTensor& tensor, Format format)
   for (int64_t row = 0; row < rows; row += step) {
     const at::Tensor exact = tensor.rows(row, std::min(rows, row + step)).contiguous();
     const at::Tensor values = exact.to(scalar_of(format));
-    if (format == Format::f16 && !values.isfinite().all().item<bool>() && exact.isfinite().all().item<bool>()) {
-      throw Error(ErrorKind::data, str("tensor ", tensor.name, " holds values that fp16 cannot (above 65504)"), tensor.name,
-                  "write bf16 or fp32");
+    if (format == Format::f16 && !values.isfinite().all().item<bool>() &&
+        exact.isfinite().all().item<bool>()) {
+      throw Error(ErrorKind::data,
+                  str("tensor ", tensor.name, " holds values that fp16 cannot (above 65504)"),
+                  tensor.name, "write bf16 or fp32");
     }
     const auto* bytes = static_cast<const std::byte*>(values.const_data_ptr());
     writer.append(tensor.name, {bytes, static_cast<size_t>(values.nbytes())});
@@ -49,7 +55,8 @@ struct Shard {
   int64_t bytes = 0;
 };
 
-void write_shard(const fs::path& path, const Shard& shard, const std::map<std::string, Format>& formats) {
+void write_shard(const fs::path& path, const Shard& shard,
+                 const std::map<std::string, Format>& formats) {
   std::vector<TensorSpec> specs;
   std::map<std::string, const ModelTensor*> by_name;
   for (const ModelTensor* tensor : shard.tensors) {
@@ -63,24 +70,30 @@ void write_shard(const fs::path& path, const Shard& shard, const std::map<std::s
 
 std::string shard_name(size_t number, size_t count) {
   std::ostringstream name;
-  name << std::setfill('0') << "model-" << std::setw(5) << number << "-of-" << std::setw(5) << count << ".safetensors";
+  name << std::setfill('0') << "model-" << std::setw(5) << number << "-of-" << std::setw(5) << count
+       << ".safetensors";
   return name.str();
 }
 
 }  // namespace
 
-Format written_format(const ModelTensor& tensor, const ModelFiles& files, const std::string& dtype) {
+Format written_format(const ModelTensor& tensor, const ModelFiles& files,
+                      const std::string& dtype) {
   if (dtype == "fp32") return Format::f32;
   if (dtype == "bf16") return Format::bf16;
   if (dtype == "fp16") return Format::f16;
-  if (dtype != "native") throw Error(ErrorKind::usage, str("dtype_out '", dtype, "' is not one of native, fp32, bf16, fp16"), "dtype_out");
+  if (dtype != "native")
+    throw Error(ErrorKind::usage,
+                str("dtype_out '", dtype, "' is not one of native, fp32, bf16, fp16"), "dtype_out");
   // GGUF has other names for its tensors; its plain formats are found through the model's storage.
-  if (!files.tensors->contains(tensor.name)) return tensor.format == "bf16" ? Format::bf16 : Format::f32;
+  if (!files.tensors->contains(tensor.name))
+    return tensor.format == "bf16" ? Format::bf16 : Format::f32;
   const Format stored = files.tensors->view(tensor.name).format;
   return stored == Format::bf16 || stored == Format::f16 ? stored : Format::f32;
 }
 
-void write_hf_weights(const Model& model, const ModelFiles& files, const fs::path& folder, const HfFolderOptions& options) {
+void write_hf_weights(const Model& model, const ModelFiles& files, const fs::path& folder,
+                      const HfFolderOptions& options) {
   torch::NoGradGuard no_grad;
   const std::vector<ModelTensor> tensors = model.tensors();
   std::map<std::string, Format> formats;
@@ -89,7 +102,8 @@ void write_hf_weights(const Model& model, const ModelFiles& files, const fs::pat
   for (const ModelTensor& tensor : tensors) {
     const Format format = formats[tensor.name] = written_format(tensor, files, options.dtype);
     const int64_t bytes = bytes_of(tensor, format);
-    if (!shards.back().tensors.empty() && shards.back().bytes + bytes > options.shard_bytes) shards.emplace_back();
+    if (!shards.back().tensors.empty() && shards.back().bytes + bytes > options.shard_bytes)
+      shards.emplace_back();
     shards.back().tensors.push_back(&tensor);
     shards.back().bytes += bytes;
     total += bytes;

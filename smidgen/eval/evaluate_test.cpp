@@ -1,10 +1,10 @@
 #include "smidgen/eval/evaluate.h"
 
-#include <gtest/gtest.h>
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/rng.h"
@@ -40,7 +40,8 @@ Dataset data() {
 double reference(const Model& model, const Sample& s) {
   torch::NoGradGuard no_grad;
   const Stream stream = make_stream(s.ids);
-  const at::Tensor p = model.logits(model.forward(stream), *stream.rows).to(at::kDouble).log_softmax(1);
+  const at::Tensor p =
+      model.logits(model.forward(stream), *stream.rows).to(at::kDouble).log_softmax(1);
   double sum = 0;
   for (size_t t = 1; t < s.ids.size(); ++t) {
     if (s.answer[t]) sum -= p[static_cast<int64_t>(t) - 1][s.ids[t]].item<double>();
@@ -60,13 +61,15 @@ TEST(Evaluate, IsTheMeanOverAnswerTokensForAnyBatching) {
   }
   for (const int64_t micro : {1, 30, 4096}) {
     for (const bool per_sample : {false, true}) {
-      const EvalResult result = evaluate(*model, data(), {.micro_tokens = micro, .per_sample = per_sample});
+      const EvalResult result =
+          evaluate(*model, data(), {.micro_tokens = micro, .per_sample = per_sample});
       EXPECT_EQ(result.tokens, tokens);
       EXPECT_EQ(result.samples, 9);
       EXPECT_NEAR(result.loss(), sum / static_cast<double>(tokens), 1e-5);
       EXPECT_NEAR(result.perplexity(), std::exp(sum / static_cast<double>(tokens)), 1e-3);
       ASSERT_EQ(result.per_sample.size(), per_sample ? 9u : 0u);
-      for (size_t i = 0; i < result.per_sample.size(); ++i) EXPECT_NEAR(result.per_sample[i].loss_sum, each[i], 1e-4 * each[i]);
+      for (size_t i = 0; i < result.per_sample.size(); ++i)
+        EXPECT_NEAR(result.per_sample[i].loss_sum, each[i], 1e-4 * each[i]);
     }
   }
 }

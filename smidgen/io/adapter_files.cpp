@@ -28,22 +28,25 @@ struct TemporaryFolder {
 
 [[noreturn]] void not_an_adapter(const fs::path& path) {
   std::error_code ignored;
-  if (!path_exists(path)) throw Error(ErrorKind::not_found, "there is no such adapter folder", path.string());
+  if (!path_exists(path))
+    throw Error(ErrorKind::not_found, "there is no such adapter folder", path.string());
   if (!fs::is_directory(path, ignored)) {
     throw Error(ErrorKind::usage, "an adapter is a folder, this is a file", path.string(),
-                path.extension() == ".gguf" ? "a GGUF file is a base model"
-                                            : str("name the folder: ", path.parent_path().string()));
+                path.extension() == ".gguf"
+                    ? "a GGUF file is a base model"
+                    : str("name the folder: ", path.parent_path().string()));
   }
   if (path_exists(path / "config.json")) {
-    throw Error(ErrorKind::mismatch, "this is a base model, and an adapter is needed", path.string(),
-                "give it as the model, and name an adapter folder here");
+    throw Error(ErrorKind::mismatch, "this is a base model, and an adapter is needed",
+                path.string(), "give it as the model, and name an adapter folder here");
   }
   std::vector<std::string> inside;
   for (const auto& entry : fs::directory_iterator(path, ignored)) {
     if (path_exists(entry.path() / kConfig)) inside.push_back(entry.path().string());
   }
-  throw Error(ErrorKind::not_found, str("the folder has no ", kConfig), path.string(),
-              inside.empty() ? "is this an adapter folder?" : str("there are adapters in ", join(inside)));
+  throw Error(
+      ErrorKind::not_found, str("the folder has no ", kConfig), path.string(),
+      inside.empty() ? "is this an adapter folder?" : str("there are adapters in ", join(inside)));
 }
 
 }  // namespace
@@ -62,11 +65,13 @@ AdapterFiles read_adapter(const fs::path& path) {
   }
   if (!path_exists(path / kTensors)) {
     if (path_exists(path / "adapter_model.bin")) {
-      throw Error(ErrorKind::unsupported,
-                  "the weights are pickled (adapter_model.bin), and unpickling runs code from the file",
-                  path.string(),
-                  str("convert once in Python: safetensors.torch.save_file(torch.load('adapter_model.bin', "
-                      "weights_only=True), '", kTensors, "', metadata={'format': 'pt'})"));
+      throw Error(
+          ErrorKind::unsupported,
+          "the weights are pickled (adapter_model.bin), and unpickling runs code from the file",
+          path.string(),
+          str("convert once in Python: safetensors.torch.save_file(torch.load('adapter_model.bin', "
+              "weights_only=True), '",
+              kTensors, "', metadata={'format': 'pt'})"));
     }
     throw Error(ErrorKind::not_found, str("the adapter has no ", kTensors), path.string());
   }
@@ -75,12 +80,14 @@ AdapterFiles read_adapter(const fs::path& path) {
   return adapter;
 }
 
-void write_adapter(const fs::path& given, const Json& config, const std::vector<NamedTensor>& tensors,
-                   const Json& sidecar, WriteAdapterOptions options) {
+void write_adapter(const fs::path& given, const Json& config,
+                   const std::vector<NamedTensor>& tensors, const Json& sidecar,
+                   WriteAdapterOptions options) {
   const fs::path path = given.filename().empty() ? given.parent_path() : given;
   std::error_code ignored;
   if (path_exists(path) && !fs::is_directory(path, ignored)) {
-    throw Error(ErrorKind::usage, "an adapter is a folder, and there is a file of that name", path.string());
+    throw Error(ErrorKind::usage, "an adapter is a folder, and there is a file of that name",
+                path.string());
   }
   if (path_exists(path) && !fs::is_empty(path, ignored) && !options.replace) {
     throw Error(ErrorKind::usage, "the folder exists and is not empty", path.string(),
@@ -88,7 +95,8 @@ void write_adapter(const fs::path& given, const Json& config, const std::vector<
   }
   // Only an adapter is ever swapped out: a slip of the pen must not cost somebody's folder.
   if (path_exists(path) && !fs::is_empty(path, ignored) && !path_exists(path / kConfig)) {
-    throw Error(ErrorKind::usage, str("the folder exists and holds no ", kConfig, ", so it is not replaced"),
+    throw Error(ErrorKind::usage,
+                str("the folder exists and holds no ", kConfig, ", so it is not replaced"),
                 path.string());
   }
   if (path.has_parent_path()) make_folder(path.parent_path());

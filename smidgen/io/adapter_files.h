@@ -1,5 +1,5 @@
-// An adapter folder in PEFT's layout: adapter_config.json, adapter_model.safetensors, and our sidecar smidgen.json.
-// Source: huggingface/peft 0.21.2 (peft_model.py, config.py).
+// An adapter folder in PEFT's layout: adapter_config.json, adapter_model.safetensors, and our
+// sidecar smidgen.json. Source: huggingface/peft 0.21.2 (peft_model.py, config.py).
 #pragma once
 
 #include <filesystem>
@@ -16,22 +16,24 @@ namespace smidgen {
 
 struct AdapterFiles {
   fs::path path;
-  Json config;   // keys in file order
+  Json config;  // keys in file order
   std::shared_ptr<const TensorStore> tensors;
   Json sidecar;  // smidgen.json, or null
 };
 
-// Refused in words: a base model in place of an adapter, pickled weights (adapter_model.bin), a missing or empty
-// configuration, a configuration without peft_type.
+// Refused in words: a base model in place of an adapter, pickled weights (adapter_model.bin), a
+// missing or empty configuration, a configuration without peft_type.
 AdapterFiles read_adapter(const fs::path& path);
 
 struct WriteAdapterOptions {
   bool replace = false;  // an existing folder is an Error usage otherwise
 };
 
-// The whole folder appears at once; an old one is swapped out, never mixed. `config` is written as PEFT dumps it (see
-// python_json), tensors with metadata {"format": "pt"}; a null sidecar is left out.
-void write_adapter(const fs::path& path, const Json& config, const std::vector<NamedTensor>& tensors,
-                   const Json& sidecar, WriteAdapterOptions options = {});
+// The whole folder appears at once; an old one is swapped out, never mixed. `config` is written as
+// PEFT dumps it (see python_json), tensors with metadata {"format": "pt"}; a null sidecar is left
+// out.
+void write_adapter(const fs::path& path, const Json& config,
+                   const std::vector<NamedTensor>& tensors, const Json& sidecar,
+                   WriteAdapterOptions options = {});
 
 }  // namespace smidgen

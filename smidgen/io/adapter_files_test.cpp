@@ -1,12 +1,12 @@
 #include "smidgen/io/adapter_files.h"
 
-#include <gtest/gtest.h>
+#include <chrono>
 #include <signal.h>
-#include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
-#include <chrono>
-#include <thread>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
 
 #include "smidgen/base/temporary_folder.h"
 #include "smidgen/io/golden_data.h"
@@ -29,7 +29,8 @@ size_t entries(const fs::path& folder) {
 }
 
 void expect_words(const std::string& error, std::initializer_list<const char*> words) {
-  for (const char* word : words) EXPECT_NE(error.find(word), std::string::npos) << word << " in: " << error;
+  for (const char* word : words)
+    EXPECT_NE(error.find(word), std::string::npos) << word << " in: " << error;
 }
 
 TEST(AdapterFiles, RoundTrip) {
@@ -43,11 +44,16 @@ TEST(AdapterFiles, RoundTrip) {
   EXPECT_EQ(adapter.config.begin().key(), "eps");
   EXPECT_EQ(adapter.sidecar["base_digest"], "d");
   EXPECT_EQ(as_text(adapter.tensors->view("base_model.model.q.lora_A.weight").bytes), x);
-  EXPECT_EQ(SafetensorsFile(folder / "new/a/adapter_model.safetensors").metadata(), (Metadata{{"format", "pt"}}));
+  EXPECT_EQ(SafetensorsFile(folder / "new/a/adapter_model.safetensors").metadata(),
+            (Metadata{{"format", "pt"}}));
 
-  expect_words(error_of([&] { write_adapter(folder / "new/a", kConfig, tensors(y), {}); }), {"usage", "not empty"});
+  expect_words(error_of([&] { write_adapter(folder / "new/a", kConfig, tensors(y), {}); }),
+               {"usage", "not empty"});
   write_adapter(folder / "new/a", kConfig, tensors(y), {}, {.replace = true});
-  EXPECT_EQ(as_text(read_adapter(folder / "new/a").tensors->view("base_model.model.q.lora_A.weight").bytes), y);
+  EXPECT_EQ(
+      as_text(
+          read_adapter(folder / "new/a").tensors->view("base_model.model.q.lora_A.weight").bytes),
+      y);
   EXPECT_TRUE(read_adapter(folder / "new/a").sidecar.is_null());
   EXPECT_EQ(entries(folder / "new"), 1u);
   // The mapped file of the old adapter is still readable.
@@ -60,10 +66,13 @@ TEST(AdapterFiles, NeverReplacesWhatIsNotAnAdapter) {
   write_file(folder / "thesis/chapter", "x");
   write_file(folder / "file", "x");
   const std::string x(8, 'x');
-  expect_words(error_of([&] { write_adapter(folder / "thesis", kConfig, tensors(x), {}, {.replace = true}); }),
+  expect_words(error_of([&] {
+                 write_adapter(folder / "thesis", kConfig, tensors(x), {}, {.replace = true});
+               }),
                {"usage", "holds no adapter_config.json"});
-  expect_words(error_of([&] { write_adapter(folder / "file", kConfig, tensors(x), {}, {.replace = true}); }),
-               {"a file of that name"});
+  expect_words(
+      error_of([&] { write_adapter(folder / "file", kConfig, tensors(x), {}, {.replace = true}); }),
+      {"a file of that name"});
   EXPECT_EQ(read_file(folder / "thesis/chapter"), "x");
 }
 
@@ -102,14 +111,16 @@ TEST(AdapterFiles, ReplacingSurvivesKill) {
     if (child == 0) {
       for (char c = 'a';; c = c == 'z' ? 'a' : static_cast<char>(c + 1)) {
         const std::string bytes(8, c);
-        write_adapter(folder / "a", {{"peft_type", std::string(1, c)}}, tensors(bytes), {}, {.replace = true});
+        write_adapter(folder / "a", {{"peft_type", std::string(1, c)}}, tensors(bytes), {},
+                      {.replace = true});
       }
     }
     std::this_thread::sleep_for(std::chrono::microseconds(300 * round + 100));
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
     const AdapterFiles adapter = read_adapter(folder / "a");
-    const std::string bytes = as_text(adapter.tensors->view("base_model.model.q.lora_A.weight").bytes);
+    const std::string bytes =
+        as_text(adapter.tensors->view("base_model.model.q.lora_A.weight").bytes);
     const auto type = adapter.config["peft_type"].get<std::string>();
     EXPECT_TRUE(type == "LORA" || bytes == std::string(8, type[0])) << type << " with " << bytes;
   }

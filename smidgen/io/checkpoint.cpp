@@ -24,7 +24,9 @@ std::optional<int64_t> step_of(std::string_view name) {
   return step;
 }
 
-bool is_complete(const fs::path& folder) { return path_exists(folder / kDone); }
+bool is_complete(const fs::path& folder) {
+  return path_exists(folder / kDone);
+}
 
 std::vector<fs::path> folders_in(const fs::path& folder) {
   std::vector<fs::path> found;
@@ -46,7 +48,9 @@ std::string checkpoint_name(int64_t step) {
   return text;
 }
 
-Json Checkpoint::state() const { return read_json(path / kState); }
+Json Checkpoint::state() const {
+  return read_json(path / kState);
+}
 
 std::vector<Checkpoint> CheckpointStore::list() const {
   std::vector<Checkpoint> all;
@@ -70,8 +74,9 @@ Checkpoint CheckpointStore::find(int64_t step) const {
     if (checkpoint.step == step) return checkpoint;
     steps.push_back(checkpoint.step);
   }
-  throw Error(ErrorKind::not_found, str("there is no complete checkpoint of step ", step), folder_.string(),
-              steps.empty() ? "there are none at all" : str("there are those of step ", join(steps)));
+  throw Error(
+      ErrorKind::not_found, str("there is no complete checkpoint of step ", step), folder_.string(),
+      steps.empty() ? "there are none at all" : str("there are those of step ", join(steps)));
 }
 
 void CheckpointStore::clean() const {
@@ -102,8 +107,10 @@ Checkpoint CheckpointStore::save(int64_t step, const Json& state,
     std::error_code ignored;
     fs::remove_all(temporary, ignored);
     std::string kept = "; there is no earlier checkpoint";
-    if (const auto last = latest()) kept = str("; the checkpoint of step ", last->step, " is intact");
-    throw Error(error.kind(), str("the checkpoint of step ", step, " was not saved: ", error.message(), kept),
+    if (const auto last = latest())
+      kept = str("; the checkpoint of step ", last->step, " is intact");
+    throw Error(error.kind(),
+                str("the checkpoint of step ", step, " was not saved: ", error.message(), kept),
                 error.where(), error.hint());
   } catch (...) {
     std::error_code ignored;

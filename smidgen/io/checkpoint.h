@@ -1,6 +1,7 @@
-// Checkpoints that are complete or absent. A save writes into NAME.tmp, syncs every file and the folder, writes DONE
-// last, renames to NAME, syncs the parent, and only then removes older ones. What a crash leaves (*.tmp, folders
-// without DONE) is ignored by list() and cleaned by the next save.
+// Checkpoints that are complete or absent. A save writes into NAME.tmp, syncs every file and the
+// folder, writes DONE last, renames to NAME, syncs the parent, and only then removes older ones.
+// What a crash leaves (*.tmp, folders without DONE) is ignored by list() and cleaned by the next
+// save.
 #pragma once
 
 #include <cstdint>
@@ -16,15 +17,15 @@
 namespace smidgen {
 
 struct Checkpoint {
-  fs::path path;     // .../step-00000100
+  fs::path path;  // .../step-00000100
   int64_t step = 0;
 
   Json state() const;  // state.json
 };
 
 struct Retention {
-  int64_t total_limit = 0;         // newest complete checkpoints to keep; 0 keeps all
-  std::optional<int64_t> best;     // this step is never removed (it counts towards the limit)
+  int64_t total_limit = 0;      // newest complete checkpoints to keep; 0 keeps all
+  std::optional<int64_t> best;  // this step is never removed (it counts towards the limit)
 };
 
 class CheckpointStore {
@@ -32,18 +33,20 @@ class CheckpointStore {
   // `folder` is RUN/checkpoints; it is made by the first save.
   explicit CheckpointStore(fs::path folder) : folder_(std::move(folder)) {}
 
-  std::vector<Checkpoint> list() const;       // complete ones, by step
+  std::vector<Checkpoint> list() const;  // complete ones, by step
   std::optional<Checkpoint> latest() const;
   // Throws not_found with the steps that exist.
   Checkpoint find(int64_t step) const;
 
-  // `write` fills the folder it is given (sub-folders allowed; the names state.json and DONE are taken). A complete
-  // checkpoint of the same step is replaced. When anything fails the temporary folder is removed, earlier
-  // checkpoints are untouched, and the Error says which one is the last.
-  Checkpoint save(int64_t step, const Json& state, const std::function<void(const fs::path&)>& write,
+  // `write` fills the folder it is given (sub-folders allowed; the names state.json and DONE are
+  // taken). A complete checkpoint of the same step is replaced. When anything fails the temporary
+  // folder is removed, earlier checkpoints are untouched, and the Error says which one is the last.
+  Checkpoint save(int64_t step, const Json& state,
+                  const std::function<void(const fs::path&)>& write,
                   const Retention& retention = {});
 
-  // Removes complete checkpoints later than `step`: after resuming from an older one they describe another future.
+  // Removes complete checkpoints later than `step`: after resuming from an older one they describe
+  // another future.
   void remove_after(int64_t step);
 
  private:

@@ -1,13 +1,13 @@
 #include "smidgen/io/checkpoint.h"
 
-#include <gtest/gtest.h>
+#include <chrono>
 #include <signal.h>
-#include <sys/mount.h>
-#include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
-#include <chrono>
-#include <thread>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
 
 #include "smidgen/base/sha256.h"
 #include "smidgen/base/temporary_folder.h"
@@ -22,21 +22,24 @@ std::vector<int64_t> steps(const CheckpointStore& store) {
 }
 
 // A checkpoint that can be recognised as whole: the state holds the digest of its two files.
-Checkpoint save(CheckpointStore& store, int64_t step, const Retention& keep = {}, size_t size = 100'000) {
+Checkpoint save(CheckpointStore& store, int64_t step, const Retention& keep = {},
+                size_t size = 100'000) {
   const std::string a(size, static_cast<char>('a' + step % 26)), b = str("step ", step);
-  return store.save(step, {{"step", step}, {"digest", sha256(a + b)}},
-                    [&](const fs::path& folder) {
-                      write_file(folder / "weights", a);
-                      make_folder(folder / "sub");
-                      write_file(folder / "sub/note", b);
-                    },
-                    keep);
+  return store.save(
+      step, {{"step", step}, {"digest", sha256(a + b)}},
+      [&](const fs::path& folder) {
+        write_file(folder / "weights", a);
+        make_folder(folder / "sub");
+        write_file(folder / "sub/note", b);
+      },
+      keep);
 }
 
 void expect_whole(const Checkpoint& checkpoint) {
   const Json state = checkpoint.state();
   EXPECT_EQ(state["step"], checkpoint.step);
-  EXPECT_EQ(state["digest"], sha256(read_file(checkpoint.path / "weights") + read_file(checkpoint.path / "sub/note")));
+  EXPECT_EQ(state["digest"], sha256(read_file(checkpoint.path / "weights") +
+                                    read_file(checkpoint.path / "sub/note")));
 }
 
 TEST(Checkpoint, SavesListsAndKeepsTheBest) {
@@ -44,11 +47,13 @@ TEST(Checkpoint, SavesListsAndKeepsTheBest) {
   CheckpointStore store(folder / "checkpoints");
   EXPECT_FALSE(store.latest());
   EXPECT_EQ(save(store, 100).path.filename(), "step-00000100");
-  for (int64_t step = 200; step <= 500; step += 100) save(store, step, {.total_limit = 2, .best = 200});
+  for (int64_t step = 200; step <= 500; step += 100)
+    save(store, step, {.total_limit = 2, .best = 200});
   EXPECT_EQ(steps(store), (std::vector<int64_t>{200, 500}));
   expect_whole(*store.latest());
   expect_whole(store.find(200));
-  EXPECT_NE(error_of([&] { store.find(300); }).find("there are those of step 200, 500"), std::string::npos);
+  EXPECT_NE(error_of([&] { store.find(300); }).find("there are those of step 200, 500"),
+            std::string::npos);
   save(store, 600, {.total_limit = 1, .best = 500});
   EXPECT_EQ(steps(store), (std::vector<int64_t>{500, 600}));
   save(store, 123456789012, {.total_limit = 1});
@@ -96,7 +101,9 @@ TEST(Checkpoint, AFailedSaveLeavesTheOthers) {
       });
     });
   };
-  EXPECT_EQ(fail(1), "resource: the checkpoint of step 1 was not saved: no more; there is no earlier checkpoint (here) do this");
+  EXPECT_EQ(fail(1),
+            "resource: the checkpoint of step 1 was not saved: no more; there is no earlier "
+            "checkpoint (here) do this");
   save(store, 1);
   EXPECT_NE(fail(2).find("; the checkpoint of step 1 is intact"), std::string::npos);
   EXPECT_THROW(store.save(2, {}, [](const fs::path&) { throw std::bad_alloc(); }), std::bad_alloc);
@@ -120,8 +127,9 @@ TEST(Checkpoint, FullDisk) {
   ::umount2(folder.path().c_str(), MNT_DETACH);
 }
 
-// A child saves without pause; it is killed at moments spread over a save, measured on the child itself because the
-// machine may be busy. Whatever remains, every listed checkpoint is whole and none that had been complete is gone.
+// A child saves without pause; it is killed at moments spread over a save, measured on the child
+// itself because the machine may be busy. Whatever remains, every listed checkpoint is whole and
+// none that had been complete is gone.
 TEST(Checkpoint, SurvivesKillAtAnyMoment) {
   using Clock = std::chrono::steady_clock;
   TemporaryFolder folder;
@@ -167,7 +175,8 @@ TEST(Checkpoint, SurvivesKillAtAnyMoment) {
   save(store, last + 1, keep);
   EXPECT_EQ(steps(store), (std::vector<int64_t>{0, last + 1}));
   size_t entries = 0;
-  for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder / "checkpoints")) ++entries;
+  for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder / "checkpoints"))
+    ++entries;
   EXPECT_EQ(entries, 2u) << "leftovers were not cleaned";
 }
 

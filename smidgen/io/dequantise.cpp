@@ -27,7 +27,8 @@ void q4_0(const std::byte* block, float* out) {
   }
 }
 
-// Two roundings, product then sum: a fused multiply-add would differ from the reference in the last bit.
+// Two roundings, product then sum: a fused multiply-add would differ from the reference in the last
+// bit.
 void q4_1(const std::byte* block, float* out) {
   const float d = f16_to_f32(load<uint16_t>(block));
   const float m = f16_to_f32(load<uint16_t>(block + 2));
@@ -44,8 +45,8 @@ void require_readable(Format format) {
   for (const FormatInfo& type : formats()) {
     if (type.readable) known.push_back(type.name);
   }
-  throw Error(ErrorKind::unsupported, str("values of type ", info(format).name, " cannot be read"), "",
-              str("readable: ", join(known)));
+  throw Error(ErrorKind::unsupported, str("values of type ", info(format).name, " cannot be read"),
+              "", str("readable: ", join(known)));
 }
 
 }  // namespace
@@ -54,7 +55,8 @@ float f16_to_f32(uint16_t bits) {
   const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16;
   const uint32_t exponent = (bits >> 10) & 31, fraction = bits & 0x3ff;
   if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000 | (fraction << 13));
-  // Subnormals as an exact product of normal floats: right also where the CPU flushes subnormals to zero.
+  // Subnormals as an exact product of normal floats: right also where the CPU flushes subnormals to
+  // zero.
   if (exponent == 0) {
     const float value = static_cast<float>(fraction) * 0x1p-24f;
     return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(value));
@@ -62,7 +64,9 @@ float f16_to_f32(uint16_t bits) {
   return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (fraction << 13));
 }
 
-float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+float bf16_to_f32(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
 
 uint16_t f32_to_bf16(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
@@ -78,11 +82,13 @@ uint16_t f32_to_f16(float value) {
   // 65520 lies half-way between the largest half, 65504, and what would be the next one.
   if (magnitude >= 0x477ff000) return sign | 0x7c00;
   if (magnitude < 0x38800000) {
-    // Below 2^-14: the half is a whole number of 2^-24. Shift the fraction there and round to even by hand.
+    // Below 2^-14: the half is a whole number of 2^-24. Shift the fraction there and round to even
+    // by hand.
     const int shift = 126 - static_cast<int>(magnitude >> 23);
     if (shift > 24) return sign;
     const uint32_t fraction = (magnitude & 0x7fffff) | 0x800000;
-    const uint32_t kept = fraction >> shift, rest = fraction & ((1u << shift) - 1), half = 1u << (shift - 1);
+    const uint32_t kept = fraction >> shift, rest = fraction & ((1u << shift) - 1),
+                   half = 1u << (shift - 1);
     return static_cast<uint16_t>(sign | (kept + (rest > half || (rest == half && (kept & 1)))));
   }
   const uint32_t rounded = magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1);
@@ -135,8 +141,8 @@ void to_f32_rows(const TensorView& view, int64_t row0, int64_t row1, std::span<f
   SMIDGEN_ASSERT(0 <= row0 && row0 <= row1 && row1 <= rows);
   SMIDGEN_ASSERT(static_cast<int64_t>(out.size()) == (row1 - row0) * width);
   const FormatInfo& type = info(view.format);
-  to_f32(view.format, view.bytes.data() + row0 * width / type.elements * type.bytes, (row1 - row0) * width,
-         out.data());
+  to_f32(view.format, view.bytes.data() + row0 * width / type.elements * type.bytes,
+         (row1 - row0) * width, out.data());
 }
 
 }  // namespace smidgen

@@ -1,5 +1,5 @@
-// Stored elements to fp32. Every format in the list is bit-exact with PyPI gguf 0.19.0 (quants.py), NaN payloads
-// of half formats included. Input bytes may be unaligned.
+// Stored elements to fp32. Every format in the list is bit-exact with PyPI gguf 0.19.0 (quants.py),
+// NaN payloads of half formats included. Input bytes may be unaligned.
 //   f32 f64 f16 bf16   the value (f64 rounded to nearest even)
 //   q8_0  blocks of 32: fp16 d, 32 int8;          x = q d
 //   q4_0  blocks of 32: fp16 d, 16 bytes;         x = (q - 8) d
@@ -15,11 +15,12 @@
 
 namespace smidgen {
 
-// All elements in C order; out.size() == view.elements(). A format that cannot be read: Error unsupported with its
-// name.
+// All elements in C order; out.size() == view.elements(). A format that cannot be read: Error
+// unsupported with its name.
 void to_f32(const TensorView& view, std::span<float> out);
 
-// Rows row0..row1 (excluded) of a tensor seen as [rows, last dimension]; out.size() == (row1 - row0) * last dimension.
+// Rows row0..row1 (excluded) of a tensor seen as [rows, last dimension]; out.size() == (row1 -
+// row0) * last dimension.
 void to_f32_rows(const TensorView& view, int64_t row0, int64_t row1, std::span<float> out);
 
 // `count` elements that start at a block boundary.

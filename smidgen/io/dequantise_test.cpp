@@ -1,10 +1,10 @@
 #include "smidgen/io/dequantise.h"
 
-#include <gtest/gtest.h>
-
 #include <bit>
 #include <cmath>
 #include <limits>
+
+#include <gtest/gtest.h>
 
 #include "smidgen/base/rng.h"
 #include "smidgen/base/sha256.h"
@@ -18,7 +18,8 @@ namespace {
 // NaN has no sign and no payload here: processors disagree on both.
 std::vector<uint32_t> canonical(std::span<const float> values) {
   std::vector<uint32_t> bits;
-  for (const float value : values) bits.push_back(std::isnan(value) ? 0x7fc00000 : std::bit_cast<uint32_t>(value));
+  for (const float value : values)
+    bits.push_back(std::isnan(value) ? 0x7fc00000 : std::bit_cast<uint32_t>(value));
   return bits;
 }
 
@@ -27,7 +28,9 @@ std::string digest(const std::vector<T>& values) {
   return sha256(std::as_bytes(std::span(values)));
 }
 
-std::string raw(const std::vector<uint32_t>& bits) { return as_text(std::as_bytes(std::span(bits))); }
+std::string raw(const std::vector<uint32_t>& bits) {
+  return as_text(std::as_bytes(std::span(bits)));
+}
 
 Format format_named(std::string_view name) {
   for (const FormatInfo& type : formats()) {
@@ -41,7 +44,8 @@ TEST(Dequantise, EqualsPythonGgufBitForBit) {
   for (const auto& blocks : golden::kBlocks) {
     const Format format = format_named(blocks.format);
     const std::string in = from_hex(blocks.in);
-    const int64_t count = static_cast<int64_t>(in.size()) / info(format).bytes * info(format).elements;
+    const int64_t count =
+        static_cast<int64_t>(in.size()) / info(format).bytes * info(format).elements;
     // Shifted by one byte: stored tensors need not be aligned.
     const std::string shifted = "x" + in;
     std::vector<float> out(static_cast<size_t>(count));
@@ -52,10 +56,14 @@ TEST(Dequantise, EqualsPythonGgufBitForBit) {
 
 // Published example blocks of the format notes: x_i = (i - 15.5) / 10.
 TEST(Dequantise, ExampleBlocks) {
-  const struct { Format format; const char* block; double tolerance; } cases[] = {
-      {Format::q4_0, "3332809191a2a2b3b3c4c4d5d5e6e6f7f7f8", 0.2},
-      {Format::q4_1, "9d3233be80809191a2a2b3b3c4c4d5d5e6e6f7f7", 0.11},
-      {Format::q8_0, "40228189919aa2aab2bac3cbd3dbe3ecf4fc040c141d252d353d464e565e666f777f", 0.007}};
+  const struct {
+    Format format;
+    const char* block;
+    double tolerance;
+  } cases[] = {{Format::q4_0, "3332809191a2a2b3b3c4c4d5d5e6e6f7f7f8", 0.2},
+               {Format::q4_1, "9d3233be80809191a2a2b3b3c4c4d5d5e6e6f7f7", 0.11},
+               {Format::q8_0,
+                "40228189919aa2aab2bac3cbd3dbe3ecf4fc040c141d252d353d464e565e666f777f", 0.007}};
   for (const auto& test : cases) {
     const std::string block = from_hex(test.block);
     float out[32];
@@ -66,7 +74,8 @@ TEST(Dequantise, ExampleBlocks) {
 
 TEST(Dequantise, RowsAreSlicesOfTheWhole) {
   const Rng rng(1, "rows");
-  for (const Format format : {Format::f32, Format::f64, Format::bf16, Format::q8_0, Format::q4_0, Format::q4_1}) {
+  for (const Format format :
+       {Format::f32, Format::f64, Format::bf16, Format::q8_0, Format::q4_0, Format::q4_1}) {
     const int64_t rows = 5, width = 64;
     std::string bytes(static_cast<size_t>(*packed_bytes(format, std::vector{rows, width})), '\0');
     for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(rng.bits(i));
@@ -74,7 +83,8 @@ TEST(Dequantise, RowsAreSlicesOfTheWhole) {
     std::vector<float> whole(rows * width), part(2 * width);
     to_f32(view, whole);
     to_f32_rows(view, 2, 4, part);
-    EXPECT_EQ(canonical(part), canonical(std::span(whole).subspan(2 * width, 2 * width))) << info(format).name;
+    EXPECT_EQ(canonical(part), canonical(std::span(whole).subspan(2 * width, 2 * width)))
+        << info(format).name;
     to_f32_rows(view, 3, 3, {});
   }
 }

@@ -1,14 +1,14 @@
 #include "smidgen/io/events.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <ctime>
+#include <fcntl.h>
+#include <unistd.h>
 #include <utility>
+
+#include <sys/stat.h>
 
 #include "smidgen/io/little_endian.h"
 
@@ -38,7 +38,9 @@ void varint(std::string& out, uint64_t value) {
   out += static_cast<char>(value);
 }
 
-void field(std::string& out, uint32_t number, Kind kind) { varint(out, number << 3 | kind); }
+void field(std::string& out, uint32_t number, Kind kind) {
+  varint(out, number << 3 | kind);
+}
 
 void bytes_field(std::string& out, uint32_t number, std::string_view bytes) {
   field(out, number, kLength);
@@ -108,7 +110,8 @@ std::string scalar_event(const std::string& tag, float value, int64_t step, doub
   return summary_event(entry, step, wall_time);
 }
 
-std::string text_event(const std::string& tag, std::string_view text, int64_t step, double wall_time) {
+std::string text_event(const std::string& tag, std::string_view text, int64_t step,
+                       double wall_time) {
   constexpr uint64_t kString = 7;  // DT_STRING
   std::string dimension, shape, tensor, plugin, metadata, entry;
   field(dimension, 1, kVarint);
@@ -127,7 +130,10 @@ std::string text_event(const std::string& tag, std::string_view text, int64_t st
 }
 
 EventWriter::EventWriter(fs::path path, int file, uint64_t offset)
-    : path_(std::move(path)), file_(file), offset_(offset), flushed_(std::chrono::steady_clock::now()) {}
+    : path_(std::move(path)),
+      file_(file),
+      offset_(offset),
+      flushed_(std::chrono::steady_clock::now()) {}
 
 EventWriter::EventWriter(EventWriter&& other) noexcept
     : path_(std::move(other.path_)),
@@ -151,7 +157,8 @@ EventWriter EventWriter::create(const fs::path& folder) {
   static std::atomic<int> number{0};
   make_folder(folder);
   char host[256] = {};
-  if (::gethostname(host, sizeof host - 1) != 0 || !*host) std::snprintf(host, sizeof host, "localhost");
+  if (::gethostname(host, sizeof host - 1) != 0 || !*host)
+    std::snprintf(host, sizeof host, "localhost");
   char seconds[24];
   std::snprintf(seconds, sizeof seconds, "%010lld", static_cast<long long>(std::time(nullptr)));
   const fs::path path =
@@ -173,7 +180,8 @@ EventWriter EventWriter::resume(const fs::path& path, uint64_t offset) {
   const auto size = static_cast<uint64_t>(status.st_size);
   if (offset > size) {
     throw Error(ErrorKind::mismatch,
-                str("the event file has ", size, " bytes, the checkpoint remembers ", offset), path.string(),
+                str("the event file has ", size, " bytes, the checkpoint remembers ", offset),
+                path.string(),
                 "the file was changed after the checkpoint; move it away to start a new one");
   }
   for (uint64_t at = 0; at != offset;) {
@@ -181,7 +189,8 @@ EventWriter EventWriter::resume(const fs::path& path, uint64_t offset) {
     if (offset - at < kFrame ||
         ::pread(file, &length, sizeof length, static_cast<off_t>(at)) != sizeof length ||
         length > offset - at - kFrame) {
-      throw Error(ErrorKind::mismatch, str("no record ends at byte ", offset), str(path.string(), ", byte ", at),
+      throw Error(ErrorKind::mismatch, str("no record ends at byte ", offset),
+                  str(path.string(), ", byte ", at),
                   "the file was changed after the checkpoint; move it away to start a new one");
     }
     at += kFrame + length;
@@ -194,14 +203,16 @@ EventWriter EventWriter::resume(const fs::path& path, uint64_t offset) {
 void EventWriter::append(std::string record) {
   buffer_ += record;
   ++waiting_;
-  if (waiting_ >= kFlushRecords || std::chrono::steady_clock::now() - flushed_ >= kFlushTime) flush();
+  if (waiting_ >= kFlushRecords || std::chrono::steady_clock::now() - flushed_ >= kFlushTime)
+    flush();
 }
 
 void EventWriter::scalar(const std::string& tag, float value, int64_t step, double wall_time) {
   append(event_record(scalar_event(tag, value, step, wall_time < 0 ? now() : wall_time)));
 }
 
-void EventWriter::text(const std::string& tag, std::string_view text, int64_t step, double wall_time) {
+void EventWriter::text(const std::string& tag, std::string_view text, int64_t step,
+                       double wall_time) {
   append(event_record(text_event(tag, text, step, wall_time < 0 ? now() : wall_time)));
 }
 

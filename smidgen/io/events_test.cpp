@@ -1,8 +1,8 @@
 #include "smidgen/io/events.h"
 
-#include <gtest/gtest.h>
-
 #include <fstream>
+
+#include <gtest/gtest.h>
 
 #include "smidgen/base/temporary_folder.h"
 #include "smidgen/io/golden_data.h"
@@ -54,7 +54,8 @@ TEST(Events, ResumeCutsWhatALostRunWrote) {
     const std::string error = error_of([&] { EventWriter::resume(path, wrong); });
     EXPECT_EQ(error.rfind("mismatch: ", 0), 0u) << error;
   }
-  EXPECT_NE(error_of([&] { EventWriter::resume(folder / "none", 0); }).find("no such file"), std::string::npos);
+  EXPECT_NE(error_of([&] { EventWriter::resume(folder / "none", 0); }).find("no such file"),
+            std::string::npos);
 }
 
 TEST(Events, FlushesEveryHundredRecords) {
@@ -84,8 +85,10 @@ TEST(MetricsLog, ResumeCutsLines) {
     EXPECT_EQ(log.offset(), fs::file_size(path));
   }
   EXPECT_EQ(read_file(path), "{\"step\":1,\"loss\":0.5}\n{\"step\":3}\n");
-  EXPECT_NE(error_of([&] { MetricsLog(path, offset - 1); }).find("no line ends at byte"), std::string::npos);
-  EXPECT_NE(error_of([&] { MetricsLog(path, 1000); }).find("the checkpoint remembers 1000"), std::string::npos);
+  EXPECT_NE(error_of([&] { MetricsLog(path, offset - 1); }).find("no line ends at byte"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] { MetricsLog(path, 1000); }).find("the checkpoint remembers 1000"),
+            std::string::npos);
   EXPECT_EQ(read_file(path), "{\"step\":1,\"loss\":0.5}\n{\"step\":3}\n");
   MetricsLog(path, 0).sync();
   EXPECT_EQ(fs::file_size(path), 0u);

@@ -75,7 +75,9 @@ const FormatInfo& info(Format format) {
   return kFormats[index];
 }
 
-std::span<const FormatInfo> formats() { return kFormats; }
+std::span<const FormatInfo> formats() {
+  return kFormats;
+}
 
 std::optional<int64_t> packed_bytes(Format format, std::span<const int64_t> shape) {
   const FormatInfo& type = info(format);
@@ -83,7 +85,8 @@ std::optional<int64_t> packed_bytes(Format format, std::span<const int64_t> shap
   for (const int64_t size : shape) {
     if (size < 0 || __builtin_mul_overflow(elements, size, &elements)) return std::nullopt;
   }
-  // A block of a GGUF type never crosses a row; safetensors packs its sub-byte types over the whole tensor.
+  // A block of a GGUF type never crosses a row; safetensors packs its sub-byte types over the whole
+  // tensor.
   const int64_t row = type.safetensors.empty() ? (shape.empty() ? 1 : shape.back()) : elements;
   if (row % type.elements != 0) return std::nullopt;
   if (__builtin_mul_overflow(elements / type.elements, type.bytes, &bytes)) return std::nullopt;

@@ -21,14 +21,14 @@ struct GgmlType {
 
 // ggml's numbers; the gaps are types that were withdrawn.
 constexpr GgmlType kTypes[] = {
-    {0, Format::f32},      {1, Format::f16},      {2, Format::q4_0},    {3, Format::q4_1},
-    {6, Format::q5_0},     {7, Format::q5_1},     {8, Format::q8_0},    {9, Format::q8_1},
-    {10, Format::q2_k},    {11, Format::q3_k},    {12, Format::q4_k},   {13, Format::q5_k},
-    {14, Format::q6_k},    {15, Format::q8_k},    {16, Format::iq2_xxs}, {17, Format::iq2_xs},
-    {18, Format::iq3_xxs}, {19, Format::iq1_s},   {20, Format::iq4_nl}, {21, Format::iq3_s},
-    {22, Format::iq2_s},   {23, Format::iq4_xs},  {24, Format::i8},     {25, Format::i16},
-    {26, Format::i32},     {27, Format::i64},     {28, Format::f64},    {29, Format::iq1_m},
-    {30, Format::bf16},    {34, Format::tq1_0},   {35, Format::tq2_0},  {39, Format::mxfp4},
+    {0, Format::f32},      {1, Format::f16},     {2, Format::q4_0},     {3, Format::q4_1},
+    {6, Format::q5_0},     {7, Format::q5_1},    {8, Format::q8_0},     {9, Format::q8_1},
+    {10, Format::q2_k},    {11, Format::q3_k},   {12, Format::q4_k},    {13, Format::q5_k},
+    {14, Format::q6_k},    {15, Format::q8_k},   {16, Format::iq2_xxs}, {17, Format::iq2_xs},
+    {18, Format::iq3_xxs}, {19, Format::iq1_s},  {20, Format::iq4_nl},  {21, Format::iq3_s},
+    {22, Format::iq2_s},   {23, Format::iq4_xs}, {24, Format::i8},      {25, Format::i16},
+    {26, Format::i32},     {27, Format::i64},    {28, Format::f64},     {29, Format::iq1_m},
+    {30, Format::bf16},    {34, Format::tq1_0},  {35, Format::tq2_0},   {39, Format::mxfp4},
     {40, Format::nvfp4},
 };
 
@@ -48,7 +48,8 @@ class Cursor {
 
   std::span<const std::byte> take(uint64_t size, const std::string& what) {
     if (size > left()) {
-      fail(str("the file is truncated: ", what, " takes ", size, " bytes, ", left(), " are left"), at_);
+      fail(str("the file is truncated: ", what, " takes ", size, " bytes, ", left(), " are left"),
+           at_);
     }
     at_ += size;
     return bytes_.subspan(at_ - size, size);
@@ -100,7 +101,8 @@ class Cursor {
     const uint64_t start = at_;
     value.count = number<uint64_t>("an array length");
     if (value.element == GgufType::array) {
-      fail(str("the key '", key, "' is an array of arrays, which ggml does not read either"), start);
+      fail(str("the key '", key, "' is an array of arrays, which ggml does not read either"),
+           start);
     }
     const bool strings = value.element == GgufType::string;
     const uint64_t least = strings ? 8 : kWidth[static_cast<size_t>(value.element)];
@@ -138,7 +140,8 @@ TensorInfo tensor_info(Cursor& in) {
     in.fail(str("tensor '", tensor.name, "': ", message), tensor.entry);
   };
   if (tensor.name.empty() || tensor.name.size() > kMaxName) {
-    in.fail(str("a tensor name has ", tensor.name.size(), " bytes, not 1 to ", kMaxName), tensor.entry);
+    in.fail(str("a tensor name has ", tensor.name.size(), " bytes, not 1 to ", kMaxName),
+            tensor.entry);
   }
   const auto dims = in.number<uint32_t>("a dimension count");
   if (dims > kMaxDims) fail(str(dims, " dimensions, at most ", kMaxDims, " are allowed"));
@@ -159,8 +162,9 @@ TensorInfo tensor_info(Cursor& in) {
   tensor.format = type->format;
   const auto bytes = packed_bytes(tensor.format, tensor.shape);
   if (!bytes) {
-    fail(str("the shape ", shape_str(tensor.shape), " overflows, or its rows are not whole blocks of ",
-             info(tensor.format).elements, " (", info(tensor.format).name, ")"));
+    fail(str("the shape ", shape_str(tensor.shape),
+             " overflows, or its rows are not whole blocks of ", info(tensor.format).elements, " (",
+             info(tensor.format).name, ")"));
   }
   tensor.bytes = static_cast<uint64_t>(*bytes);
   tensor.offset = in.number<uint64_t>("a tensor offset");
@@ -194,8 +198,8 @@ GgufFile::GgufFile(const fs::path& path) : file_(path), table_(path.string()) {
   const auto tensors = in.number<uint64_t>("the tensor count");
   const auto pairs = in.number<uint64_t>("the metadata count");
   if (pairs > in.left() / kLeastPair || tensors > in.left() / kLeastTensor) {
-    in.fail(str("the header claims ", tensors, " tensors and ", pairs, " metadata keys, ", in.left(),
-                " bytes are left"),
+    in.fail(str("the header claims ", tensors, " tensors and ", pairs, " metadata keys, ",
+                in.left(), " bytes are left"),
             8);
   }
   keys_.reserve(pairs);
@@ -224,7 +228,8 @@ GgufFile::GgufFile(const fs::path& path) : file_(path), table_(path.string()) {
 
   uint64_t start = 0, expected = 0;
   const uint64_t size = file_.bytes().size();
-  if (!round_up(in.at(), alignment_, start)) in.fail("the data section lies beyond the file", in.at());
+  if (!round_up(in.at(), alignment_, start))
+    in.fail("the data section lies beyond the file", in.at());
   for (TensorInfo& tensor : infos) {
     const auto fail = [&](const std::string& message) {
       in.fail(str("tensor '", tensor.name, "': ", message), tensor.entry);
@@ -237,8 +242,8 @@ GgufFile::GgufFile(const fs::path& path) : file_(path), table_(path.string()) {
     }
     const uint64_t room = size > start ? size - start : 0;
     if (tensor.offset > room || tensor.bytes > room - tensor.offset) {
-      fail(str("the file is truncated: the data end at byte ", start + tensor.offset, " + ", tensor.bytes,
-               ", the file at ", size));
+      fail(str("the file is truncated: the data end at byte ", start + tensor.offset, " + ",
+               tensor.bytes, ", the file at ", size));
     }
     if (!round_up(tensor.offset + tensor.bytes, alignment_, expected)) fail("its size overflows");
     const auto bytes = tensor.bytes ? file_.bytes().subspan(start + tensor.offset, tensor.bytes)

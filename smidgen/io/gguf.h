@@ -15,12 +15,25 @@
 namespace smidgen {
 
 enum class GgufType : uint32_t {
-  u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64
+  u8,
+  i8,
+  u16,
+  i16,
+  u32,
+  i32,
+  f32,
+  boolean,
+  string,
+  array,
+  u64,
+  i64,
+  f64
 };
 std::string_view to_string(GgufType type);
 
-// A metadata value as it lies in the file. Scalars: `bytes` is the number or the text. Arrays: `element` and `count`
-// say what `bytes` holds, strings each with their 8-byte length in front; nothing is copied.
+// A metadata value as it lies in the file. Scalars: `bytes` is the number or the text. Arrays:
+// `element` and `count` say what `bytes` holds, strings each with their 8-byte length in front;
+// nothing is copied.
 struct GgufValue {
   GgufType type = GgufType::u32;
   GgufType element = GgufType::u32;
@@ -29,9 +42,10 @@ struct GgufValue {
   uint64_t offset = 0;  // of the value in the file
 };
 
-// An open file; everything is checked before the constructor returns, and nothing is allocated on the word of a
-// count that the rest of the file could not hold. Errors are `format` with file and byte offset.
-// Tensor names are GGUF's own ("blk.0.attn_q.weight"); shapes are in HF order, slowest dimension first: [out, in].
+// An open file; everything is checked before the constructor returns, and nothing is allocated on
+// the word of a count that the rest of the file could not hold. Errors are `format` with file and
+// byte offset. Tensor names are GGUF's own ("blk.0.attn_q.weight"); shapes are in HF order, slowest
+// dimension first: [out, in].
 class GgufFile : public TensorStore {
  public:
   explicit GgufFile(const fs::path& path);
@@ -41,8 +55,9 @@ class GgufFile : public TensorStore {
   const std::vector<std::string>& keys() const { return keys_; }  // in file order
   const GgufValue* find(const std::string& key) const;            // null when absent
 
-  // Typed reads. Absent key: not_found with the nearest keys; wrong type: format with both types. Integers of any
-  // width and sign are accepted where an integer is asked, integers also where a float is asked.
+  // Typed reads. Absent key: not_found with the nearest keys; wrong type: format with both types.
+  // Integers of any width and sign are accepted where an integer is asked, integers also where a
+  // float is asked.
   int64_t get_int(const std::string& key) const;
   double get_float(const std::string& key) const;
   bool get_bool(const std::string& key) const;

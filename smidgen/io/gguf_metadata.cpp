@@ -16,7 +16,9 @@ bool is_integer(GgufType type) {
          type != GgufType::string && type != GgufType::array;
 }
 
-bool is_float(GgufType type) { return type == GgufType::f32 || type == GgufType::f64; }
+bool is_float(GgufType type) {
+  return type == GgufType::f32 || type == GgufType::f64;
+}
 
 std::string type_str(const GgufValue& value) {
   if (value.type != GgufType::array) return std::string(to_string(value.type));
@@ -25,23 +27,46 @@ std::string type_str(const GgufValue& value) {
 
 size_t width(GgufType type) {
   switch (type) {
-    case GgufType::u8: case GgufType::i8: case GgufType::boolean: return 1;
-    case GgufType::u16: case GgufType::i16: return 2;
-    case GgufType::u64: case GgufType::i64: case GgufType::f64: return 8;
-    default: return 4;
+    case GgufType::u8:
+    case GgufType::i8:
+    case GgufType::boolean:
+      return 1;
+    case GgufType::u16:
+    case GgufType::i16:
+      return 2;
+    case GgufType::u64:
+    case GgufType::i64:
+    case GgufType::f64:
+      return 8;
+    default:
+      return 4;
   }
 }
 
 // False where a u64 does not fit.
 bool integer(GgufType type, const std::byte* at, int64_t& out) {
   switch (type) {
-    case GgufType::u8: out = load<uint8_t>(at); break;
-    case GgufType::i8: out = load<int8_t>(at); break;
-    case GgufType::u16: out = load<uint16_t>(at); break;
-    case GgufType::i16: out = load<int16_t>(at); break;
-    case GgufType::u32: out = load<uint32_t>(at); break;
-    case GgufType::i32: out = load<int32_t>(at); break;
-    case GgufType::i64: out = load<int64_t>(at); break;
+    case GgufType::u8:
+      out = load<uint8_t>(at);
+      break;
+    case GgufType::i8:
+      out = load<int8_t>(at);
+      break;
+    case GgufType::u16:
+      out = load<uint16_t>(at);
+      break;
+    case GgufType::i16:
+      out = load<int16_t>(at);
+      break;
+    case GgufType::u32:
+      out = load<uint32_t>(at);
+      break;
+    case GgufType::i32:
+      out = load<int32_t>(at);
+      break;
+    case GgufType::i64:
+      out = load<int64_t>(at);
+      break;
     default: {
       const auto value = load<uint64_t>(at);
       out = static_cast<int64_t>(value);
@@ -53,13 +78,16 @@ bool integer(GgufType type, const std::byte* at, int64_t& out) {
 
 [[noreturn]] void wrong_type(const GgufFile& file, const std::string& key, const GgufValue& value,
                              std::string_view wanted) {
-  throw Error(ErrorKind::format, str("the metadata key '", key, "' is ", type_str(value), ", not ", wanted),
+  throw Error(ErrorKind::format,
+              str("the metadata key '", key, "' is ", type_str(value), ", not ", wanted),
               str(file.where(), ", byte ", value.offset));
 }
 
 }  // namespace
 
-std::string_view to_string(GgufType type) { return kNames[static_cast<size_t>(type)]; }
+std::string_view to_string(GgufType type) {
+  return kNames[static_cast<size_t>(type)];
+}
 
 const GgufValue* GgufFile::find(const std::string& key) const {
   const auto found = values_.find(key);
@@ -126,7 +154,8 @@ std::vector<int64_t> GgufFile::get_ints(const std::string& key) const {
   std::vector<int64_t> numbers(value.count);
   const std::byte* at = value.bytes.data();
   for (int64_t& number : numbers) {
-    if (!integer(value.element, at, number)) wrong_type(*this, key, value, "an array of integers below 2^63");
+    if (!integer(value.element, at, number))
+      wrong_type(*this, key, value, "an array of integers below 2^63");
     at += width(value.element);
   }
   return numbers;
@@ -140,7 +169,8 @@ std::vector<float> GgufFile::get_floats(const std::string& key) const {
   std::vector<float> numbers(value.count);
   const std::byte* at = value.bytes.data();
   for (float& number : numbers) {
-    number = value.element == GgufType::f32 ? load<float>(at) : static_cast<float>(load<double>(at));
+    number =
+        value.element == GgufType::f32 ? load<float>(at) : static_cast<float>(load<double>(at));
     at += width(value.element);
   }
   return numbers;

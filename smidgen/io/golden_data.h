@@ -60,7 +60,9 @@ inline constexpr Piece kSafetensorsPieces[] = {
     {"F32", "\360\237\230\200", 4, "[1, 2, 2]", "62636465666768696a6b6c6d6e6f7071"},
     {"F64", "", 0, "[]", "696a6b6c6d6e6f70"},
     {"I64", "\164\141\142\011", 4, "[3]", "707172737475767778797a7b7c7d7e7f8081828384858687"},
-    {"U64", "\132", 1, "[2, 3]", "7778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a5a6"},
+    {"U64", "\132", 1, "[2, 3]",
+     "7778797a7b7c7d7e7f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3a4a"
+     "5a6"},
     {"C64", "\154\141\171\145\162\056\060\056\167\145\151\147\150\164", 14, "[0, 5]", ""},
     {"F32", "\155\157\162\145\056\146\063\062", 8, "[2]", "0001020304050607"},
 };
@@ -708,17 +710,17 @@ inline constexpr char kQ4_1Out[] =
     "067cc4408ceac320a638c400e02140408ceac320ce27c4408ceac340dcc8c340dcc8c3803804c3408ceac320ce"
     "27c400e02140";
 inline constexpr Blocks kBlocks[] = {
-    {"f32", kF32In, kF32Out},
-    {"f16", kF16In, kF16Out},
-    {"bf16", kBF16In, kBF16Out},
-    {"q8_0", kQ8_0In, kQ8_0Out},
-    {"q4_0", kQ4_0In, kQ4_0Out},
-    {"q4_1", kQ4_1In, kQ4_1Out},
+    {"f32", kF32In, kF32Out},    {"f16", kF16In, kF16Out},    {"bf16", kBF16In, kBF16Out},
+    {"q8_0", kQ8_0In, kQ8_0Out}, {"q4_0", kQ4_0In, kQ4_0Out}, {"q4_1", kQ4_1In, kQ4_1Out},
 };
-inline constexpr char kHalfTable[] = "385ff5fe69182797cda5f1827e20cf423f4416bc9246f27d0eec27cac9039259";
-inline constexpr char kBfloatTable[] = "f12e27efe34841dfd6391497b86f389096b03a376586e1d9691bba0a8de3980a";
-inline constexpr char kToHalf[] = "75c0b14e6dee1562f4f4a7fbfb35544564ace39736355b0e7173ab9bc8233f8e";
-inline constexpr char kToBfloat[] = "bc4834ed0967fa82204eda61a5ef447f271c0cf845352a3a78a2c710ebd4a171";
+inline constexpr char kHalfTable[] =
+    "385ff5fe69182797cda5f1827e20cf423f4416bc9246f27d0eec27cac9039259";
+inline constexpr char kBfloatTable[] =
+    "f12e27efe34841dfd6391497b86f389096b03a376586e1d9691bba0a8de3980a";
+inline constexpr char kToHalf[] =
+    "75c0b14e6dee1562f4f4a7fbfb35544564ace39736355b0e7173ab9bc8233f8e";
+inline constexpr char kToBfloat[] =
+    "bc4834ed0967fa82204eda61a5ef447f271c0cf845352a3a78a2c710ebd4a171";
 inline constexpr char kGguf[] =
     "474755460300000006000000000000001000000000000000140000000000000067656e6572616c2e6172636869"
     "746563747572650800000005000000000000006c6c616d610400000000000000742e753800000000c804000000"

@@ -54,9 +54,13 @@ Value parse(std::string_view text, const std::string& where) {
 
 }  // namespace
 
-Json parse_json(std::string_view text, const std::string& where) { return parse<Json>(text, where); }
+Json parse_json(std::string_view text, const std::string& where) {
+  return parse<Json>(text, where);
+}
 
-Json read_json(const fs::path& path) { return parse<Json>(read_file(path), path.string()); }
+Json read_json(const fs::path& path) {
+  return parse<Json>(read_file(path), path.string());
+}
 
 nlohmann::json read_json_table(const fs::path& path) {
   return parse<nlohmann::json>(read_file(path), path.string());

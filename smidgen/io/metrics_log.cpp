@@ -1,10 +1,10 @@
 #include "smidgen/io/metrics_log.h"
 
+#include <cerrno>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <sys/stat.h>
 
 namespace smidgen {
 
@@ -22,19 +22,23 @@ MetricsLog::MetricsLog(const fs::path& path, uint64_t offset) : path_(path), off
     }
     if (offset > size || last != '\n') {
       throw Error(ErrorKind::mismatch,
-                  offset > size ? str("the log has ", size, " bytes, the checkpoint remembers ", offset)
-                                : str("no line ends at byte ", offset),
+                  offset > size
+                      ? str("the log has ", size, " bytes, the checkpoint remembers ", offset)
+                      : str("no line ends at byte ", offset),
                   path.string(), "the file was changed after the checkpoint");
     }
     if (::ftruncate(file_, static_cast<off_t>(offset)) != 0) throw os_error("cut", path, errno);
-    if (::lseek(file_, static_cast<off_t>(offset), SEEK_SET) < 0) throw os_error("write", path, errno);
+    if (::lseek(file_, static_cast<off_t>(offset), SEEK_SET) < 0)
+      throw os_error("write", path, errno);
   } catch (...) {
     ::close(file_);
     throw;
   }
 }
 
-MetricsLog::~MetricsLog() { ::close(file_); }
+MetricsLog::~MetricsLog() {
+  ::close(file_);
+}
 
 void MetricsLog::append(const Json& line) {
   const std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";

@@ -11,8 +11,8 @@ namespace smidgen {
 
 class MetricsLog {
  public:
-  // Opens or makes `path` and cuts it to `offset` bytes: 0 for a new run, a checkpoint's offset on resume. An offset
-  // beyond the end, or not at the end of a line, is an Error mismatch.
+  // Opens or makes `path` and cuts it to `offset` bytes: 0 for a new run, a checkpoint's offset on
+  // resume. An offset beyond the end, or not at the end of a line, is an Error mismatch.
   MetricsLog(const fs::path& path, uint64_t offset);
   ~MetricsLog();
   MetricsLog(const MetricsLog&) = delete;

@@ -65,7 +65,9 @@ std::vector<fs::path> split_spec(const std::string& spec) {
   return parts;
 }
 
-Json optional_json(const fs::path& path) { return path_exists(path) ? read_json(path) : Json(); }
+Json optional_json(const fs::path& path) {
+  return path_exists(path) ? read_json(path) : Json();
+}
 
 // tokenizer_config.json: a string, or a list of {name, template} with one called default.
 std::string configured_template(const Json& tokenizer_config) {
@@ -75,8 +77,8 @@ std::string configured_template(const Json& tokenizer_config) {
   if (found->is_string()) return found->get<std::string>();
   if (!found->is_array()) return {};
   for (const Json& entry : *found) {
-    if (entry.is_object() && entry.value("name", Json()) == "default" && entry.contains("template") &&
-        entry["template"].is_string()) {
+    if (entry.is_object() && entry.value("name", Json()) == "default" &&
+        entry.contains("template") && entry["template"].is_string()) {
       return entry["template"].get<std::string>();
     }
   }
@@ -103,11 +105,12 @@ void open_weights(ModelFiles& model) {
   }
   for (const std::string& name : entries(folder)) {
     if (name.rfind("pytorch_model", 0) == 0 || name.ends_with(".pt") || name.ends_with(".pth")) {
-      throw Error(ErrorKind::unsupported,
-                  str("the weights are pickled (", name, "), and unpickling runs code from the file"),
-                  folder.string(),
-                  "convert once in Python: AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW), "
-                  "which writes model.safetensors");
+      throw Error(
+          ErrorKind::unsupported,
+          str("the weights are pickled (", name, "), and unpickling runs code from the file"),
+          folder.string(),
+          "convert once in Python: AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW), "
+          "which writes model.safetensors");
     }
   }
   throw Error(ErrorKind::not_found, "the folder has no weights", folder.string(),
@@ -118,8 +121,8 @@ void open_folder(ModelFiles& model) {
   const fs::path& folder = model.path;
   if (!path_exists(folder / "config.json")) {
     if (path_exists(folder / "adapter_config.json")) {
-      throw Error(ErrorKind::mismatch, "this is an adapter, and a base model is needed", folder.string(),
-                  str("write BASE+", folder.string()));
+      throw Error(ErrorKind::mismatch, "this is an adapter, and a base model is needed",
+                  folder.string(), str("write BASE+", folder.string()));
     }
     for (const std::string& name : entries(folder)) {
       if (name.ends_with(".gguf")) {
@@ -132,14 +135,16 @@ void open_folder(ModelFiles& model) {
   }
   model.config = read_json(folder / "config.json");
   if (!model.config.is_object()) {
-    throw Error(ErrorKind::format, "the configuration is not a JSON object", (folder / "config.json").string());
+    throw Error(ErrorKind::format, "the configuration is not a JSON object",
+                (folder / "config.json").string());
   }
   model.generation_config = optional_json(folder / "generation_config.json");
   model.tokenizer_config = optional_json(folder / "tokenizer_config.json");
   model.special_tokens_map = optional_json(folder / "special_tokens_map.json");
   if (path_exists(folder / "tokenizer.json")) model.tokenizer_json = folder / "tokenizer.json";
-  model.chat_template = path_exists(folder / "chat_template.jinja") ? read_file(folder / "chat_template.jinja")
-                                                               : configured_template(model.tokenizer_config);
+  model.chat_template = path_exists(folder / "chat_template.jinja")
+                            ? read_file(folder / "chat_template.jinja")
+                            : configured_template(model.tokenizer_config);
   open_weights(model);
   model.lm_head_absent = !model.tensors->contains("lm_head.weight");
 }
@@ -147,17 +152,20 @@ void open_folder(ModelFiles& model) {
 void open_gguf(ModelFiles& model) {
   model.kind = ModelFiles::Kind::gguf;
   if (model.path.extension() == ".safetensors") {
-    throw Error(ErrorKind::usage, "a single safetensors file is not a model: its configuration is missing",
+    throw Error(ErrorKind::usage,
+                "a single safetensors file is not a model: its configuration is missing",
                 model.path.string(), "name the folder that holds it and config.json");
   }
   model.gguf = std::make_shared<GgufFile>(model.path);
   const int64_t parts = model.gguf->get_int("split.count", 1);
   if (parts > 1) {
-    throw Error(ErrorKind::unsupported, str("this is one of ", parts, " parts of a split GGUF model"),
-                model.path.string(), "join them first with llama.cpp's gguf-split --merge");
+    throw Error(ErrorKind::unsupported,
+                str("this is one of ", parts, " parts of a split GGUF model"), model.path.string(),
+                "join them first with llama.cpp's gguf-split --merge");
   }
   if (model.gguf->get_string("general.type", "model") == "adapter") {
-    throw Error(ErrorKind::mismatch, "this is an adapter, and a base model is needed", model.path.string());
+    throw Error(ErrorKind::mismatch, "this is an adapter, and a base model is needed",
+                model.path.string());
   }
   model.tensors = model.gguf;
   model.weight_files = {model.path};
@@ -180,8 +188,9 @@ ModelFiles open_model(const std::string& spec) {
   for (size_t i = 1; i < parts.size(); ++i) {
     if (!path_exists(parts[i] / "adapter_config.json")) {
       throw Error(ErrorKind::mismatch,
-                  path_exists(parts[i] / "config.json") ? "this is a base model, and an adapter is needed after '+'"
-                                                   : "the folder has no adapter_config.json",
+                  path_exists(parts[i] / "config.json")
+                      ? "this is a base model, and an adapter is needed after '+'"
+                      : "the folder has no adapter_config.json",
                   parts[i].string(), "write BASE+ADAPTER");
     }
     model.adapters.push_back(parts[i]);

@@ -31,7 +31,8 @@ class Models : public testing::Test {
 
   void refuse(const std::string& spec, std::initializer_list<const char*> words) {
     const std::string error = error_of([&] { open_model(spec); });
-    for (const char* word : words) EXPECT_NE(error.find(word), std::string::npos) << word << " in: " << error;
+    for (const char* word : words)
+      EXPECT_NE(error.find(word), std::string::npos) << word << " in: " << error;
   }
 
   std::string at(const std::string& name) { return (folder / name).string(); }
@@ -49,7 +50,8 @@ TEST_F(Models, Folder) {
   EXPECT_FALSE(model.tokenizer_json);
   EXPECT_FALSE(model.lm_head_absent);
   EXPECT_FALSE(model.gguf);
-  EXPECT_EQ(model.digest(), sha256(sha256_file(folder / "m/model.safetensors") + "  model.safetensors\n"));
+  EXPECT_EQ(model.digest(),
+            sha256(sha256_file(folder / "m/model.safetensors") + "  model.safetensors\n"));
 
   weights("m/model.safetensors", {"embed"});
   write_file(folder / "m/generation_config.json", R"({"eos_token_id":[1,2]})");
@@ -60,8 +62,9 @@ TEST_F(Models, Folder) {
   EXPECT_EQ(model.generation_config["eos_token_id"].size(), 2u);
   EXPECT_EQ(*model.tokenizer_json, folder / "m/tokenizer.json");
   EXPECT_EQ(model.chat_template, "from config");
-  write_file(folder / "m/tokenizer_config.json",
-             R"({"chat_template":[{"name":"rag","template":"r"},{"name":"default","template":"d"}]})");
+  write_file(
+      folder / "m/tokenizer_config.json",
+      R"({"chat_template":[{"name":"rag","template":"r"},{"name":"default","template":"d"}]})");
   EXPECT_EQ(open_model(at("m")).chat_template, "d");
   write_file(folder / "m/chat_template.jinja", "from jinja");
   EXPECT_EQ(open_model(at("m")).chat_template, "from jinja");
@@ -70,11 +73,13 @@ TEST_F(Models, Folder) {
 TEST_F(Models, Shards) {
   fs::rename(folder / "m/model.safetensors", folder / "m/b.safetensors");
   weights("m/a.safetensors", {"more"});
-  write_file(folder / "m/model.safetensors.index.json",
-             R"({"weight_map":{"embed":"b.safetensors","lm_head.weight":"b.safetensors","more":"a.safetensors"}})");
+  write_file(
+      folder / "m/model.safetensors.index.json",
+      R"({"weight_map":{"embed":"b.safetensors","lm_head.weight":"b.safetensors","more":"a.safetensors"}})");
   const ModelFiles model = open_model(at("m"));
   EXPECT_TRUE(model.tensors->contains("more"));
-  EXPECT_EQ(model.weight_files, (std::vector<fs::path>{folder / "m/a.safetensors", folder / "m/b.safetensors"}));
+  EXPECT_EQ(model.weight_files,
+            (std::vector<fs::path>{folder / "m/a.safetensors", folder / "m/b.safetensors"}));
   EXPECT_EQ(model.digest(), sha256(sha256_file(folder / "m/a.safetensors") + "  a.safetensors\n" +
                                    sha256_file(folder / "m/b.safetensors") + "  b.safetensors\n"));
 }
@@ -104,7 +109,8 @@ TEST_F(Models, BaseAndAdapters) {
   model = open_model(at("m+x") + "+" + at("adapter"));
   EXPECT_EQ(model.path, folder / "m+x");
   EXPECT_EQ(model.adapters.size(), 1u);
-  refuse(at("m") + "+" + at("m"), {"mismatch", "this is a base model, and an adapter is needed after '+'"});
+  refuse(at("m") + "+" + at("m"),
+         {"mismatch", "this is a base model, and an adapter is needed after '+'"});
   refuse(at("m") + "+" + at("adaptor"), {"not_found", "did you mean 'adapter'"});
   refuse(at("m") + "+", {"not_found"});
 }

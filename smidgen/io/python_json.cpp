@@ -54,9 +54,15 @@ void dump(const Json& value, int indent, std::string& out) {
       out += ']';
       return;
     }
-    case Json::value_t::string: key_or_text(value.get_ref<const std::string&>()); return;
-    case Json::value_t::number_float: out += python_float(value.get<double>()); return;
-    default: out += value.dump(); return;
+    case Json::value_t::string:
+      key_or_text(value.get_ref<const std::string&>());
+      return;
+    case Json::value_t::number_float:
+      out += python_float(value.get<double>());
+      return;
+    default:
+      out += value.dump();
+      return;
   }
 }
 
@@ -66,7 +72,8 @@ std::string python_float(double value) {
   if (std::isnan(value)) return "NaN";
   if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
   char text[32];
-  const auto end = std::to_chars(text, text + sizeof text, value, std::chars_format::scientific).ptr;
+  const auto end =
+      std::to_chars(text, text + sizeof text, value, std::chars_format::scientific).ptr;
   const std::string_view shortest(text, static_cast<size_t>(end - text));
   const size_t e = shortest.find('e');
   int exponent = 0;
@@ -75,7 +82,8 @@ std::string python_float(double value) {
   // repr() keeps the exponent out of sight between 1e-4 and 1e16.
   if (exponent < -4 || exponent >= 16) return std::string(shortest);
   char fixed[400];
-  const auto fixed_end = std::to_chars(fixed, fixed + sizeof fixed, value, std::chars_format::fixed).ptr;
+  const auto fixed_end =
+      std::to_chars(fixed, fixed + sizeof fixed, value, std::chars_format::fixed).ptr;
   std::string out(fixed, fixed_end);
   if (out.find('.') == std::string::npos) out += ".0";
   return out;

@@ -1,4 +1,5 @@
-// JSON as Python's json.dumps(value, indent=2, sort_keys=True) writes it: ASCII only, floats as repr() does
+// JSON as Python's json.dumps(value, indent=2, sort_keys=True) writes it: ASCII only, floats as
+// repr() does
 // ("1e-05", "1000000000000000.0"), no newline at the end.
 #pragma once
 

@@ -1,9 +1,9 @@
 #include "smidgen/io/python_json.h"
 
-#include <gtest/gtest.h>
-
 #include <bit>
 #include <limits>
+
+#include <gtest/gtest.h>
 
 #include "smidgen/base/temporary_folder.h"
 #include "smidgen/io/golden_data.h"
@@ -19,7 +19,8 @@ TEST(PythonJson, EqualsJsonDumps) {
 }
 
 TEST(PythonJson, FloatsEqualRepr) {
-  for (const auto& test : golden::kFloats) EXPECT_EQ(python_float(std::bit_cast<double>(test.bits)), test.text);
+  for (const auto& test : golden::kFloats)
+    EXPECT_EQ(python_float(std::bit_cast<double>(test.bits)), test.text);
   EXPECT_EQ(python_float(std::numeric_limits<double>::infinity()), "Infinity");
   EXPECT_EQ(python_float(std::numeric_limits<double>::quiet_NaN()), "NaN");
 }

@@ -23,8 +23,8 @@ RunFolder RunFolder::create(const fs::path& path, bool resume) {
   std::error_code ignored;
   const bool present = fs::exists(path, ignored);
   if (present && !fs::is_directory(path, ignored)) {
-    throw Error(ErrorKind::resource, "a run is a folder, and there is a file of that name", path.string(),
-                "choose another name");
+    throw Error(ErrorKind::resource, "a run is a folder, and there is a file of that name",
+                path.string(), "choose another name");
   }
   const std::string hint = "continue it with --resume, or choose another folder";
   if (present && !resume && has_content(path)) {

@@ -1,4 +1,5 @@
-// The folder of one run. At most one process works in it: RUN/lock is locked for the life of the object.
+// The folder of one run. At most one process works in it: RUN/lock is locked for the life of the
+// object.
 #pragma once
 
 #include <filesystem>
@@ -9,8 +10,8 @@ namespace smidgen {
 
 class RunFolder {
  public:
-  // Makes the folder, or opens it when `resume`. A folder with content and no `resume` is an Error usage (exit 2), a
-  // running owner, a read-only folder or a file in the way Error resource.
+  // Makes the folder, or opens it when `resume`. A folder with content and no `resume` is an Error
+  // usage (exit 2), a running owner, a read-only folder or a file in the way Error resource.
   static RunFolder create(const fs::path& path, bool resume);
 
   const fs::path& root() const { return root_; }

@@ -47,8 +47,8 @@ void place_tensors(std::vector<SafetensorsEntry> entries, std::span<const std::b
                ", the file at ", buffer_start + buffer.size()));
     }
     at = entry.end;
-    table.add(std::move(entry.name),
-              {entry.format, std::move(entry.shape), buffer.subspan(entry.begin, entry.end - entry.begin)});
+    table.add(std::move(entry.name), {entry.format, std::move(entry.shape),
+                                      buffer.subspan(entry.begin, entry.end - entry.begin)});
   }
   if (at != buffer.size()) {
     throw Error(ErrorKind::format,
@@ -68,23 +68,26 @@ class ShardedStore : public TensorStore {
       for (const std::string& name : file->names()) {
         const auto found = place.find(name);
         if (found == place.end()) {
-          throw Error(ErrorKind::mismatch,
-                      str("the tensor '", name, "' is in ", shard, ", but the index does not name it"),
-                      table_.where());
+          throw Error(
+              ErrorKind::mismatch,
+              str("the tensor '", name, "' is in ", shard, ", but the index does not name it"),
+              table_.where());
         }
         if (found->second != shard) {
-          throw Error(ErrorKind::mismatch,
-                      str("the tensor '", name, "' is in ", shard, ", but the index says ", found->second),
-                      table_.where());
+          throw Error(
+              ErrorKind::mismatch,
+              str("the tensor '", name, "' is in ", shard, ", but the index says ", found->second),
+              table_.where());
         }
         table_.add(name, file->view(name));
       }
     }
     for (const auto& [name, shard] : place) {
       if (!table_.contains(name)) {
-        throw Error(ErrorKind::mismatch, str("the index places the tensor '", name, "' in ", shard,
-                                             ", which does not hold it"),
-                    table_.where());
+        throw Error(
+            ErrorKind::mismatch,
+            str("the index places the tensor '", name, "' in ", shard, ", which does not hold it"),
+            table_.where());
       }
     }
   }
@@ -107,12 +110,14 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : file_(path), table_(pat
     throw Error(ErrorKind::format, message, str(path.string(), ", byte ", offset), std::move(hint));
   };
   if (bytes.size() < 8) {
-    fail(str("the file is truncated: ", bytes.size(), " bytes, the header length alone takes 8"), 0);
+    fail(str("the file is truncated: ", bytes.size(), " bytes, the header length alone takes 8"),
+         0);
   }
   const auto length = load<uint64_t>(bytes.data());
   const std::string hint = "is this a safetensors file?";
   if (length > kMaxHeader) {
-    fail(str("the header length ", length, " is above the format's limit of ", kMaxHeader), 0, hint);
+    fail(str("the header length ", length, " is above the format's limit of ", kMaxHeader), 0,
+         hint);
   }
   if (length > bytes.size() - 8) {
     fail(str("the file is truncated: the header takes ", length, " bytes, ", bytes.size() - 8,
@@ -122,7 +127,8 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : file_(path), table_(pat
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, length);
   if (text.empty() || text.front() != '{') fail("the header does not start with '{'", 8, hint);
   // The JSON library takes a zero byte for the end of its input.
-  if (const size_t zero = text.find('\0'); zero != text.npos) fail("a zero byte in the header", 8 + zero);
+  if (const size_t zero = text.find('\0'); zero != text.npos)
+    fail("a zero byte in the header", 8 + zero);
   SafetensorsHeader header = parse_safetensors_header(text, path.string());
   metadata_ = std::move(header.metadata);
   place_tensors(std::move(header.entries), bytes.subspan(8 + length), 8 + length, table_);
@@ -145,7 +151,8 @@ std::shared_ptr<TensorStore> open_sharded(const fs::path& index_json) {
     // An index from elsewhere must not make us open files outside its folder.
     if (shard.empty() || shard == "." || shard == ".." || shard.find('/') != std::string::npos ||
         shard.find('\\') != std::string::npos || shard.find('\0') != std::string::npos) {
-      fail(str("weight_map[\"", name, "\"] is ", value.dump(), ", not a plain file name beside the index"));
+      fail(str("weight_map[\"", name, "\"] is ", value.dump(),
+               ", not a plain file name beside the index"));
     }
     place.emplace(name, shard);
     shards.push_back(shard);

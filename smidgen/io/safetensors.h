@@ -1,6 +1,7 @@
 // safetensors: 8 bytes of little-endian header length, a JSON header, one packed buffer.
-// Source: huggingface/safetensors (README.md, safetensors/src/tensor.rs). Files written here equal the Python
-// library's byte for byte (with more than one metadata key its order is random, ours is sorted).
+// Source: huggingface/safetensors (README.md, safetensors/src/tensor.rs). Files written here equal
+// the Python library's byte for byte (with more than one metadata key its order is random, ours is
+// sorted).
 #pragma once
 
 #include <filesystem>
@@ -16,11 +17,11 @@ namespace smidgen {
 
 using Metadata = std::map<std::string, std::string>;
 
-// An open file. Every tensor's place is checked when the file is opened: sorted offsets tile the buffer from 0 to its
-// end without hole or overlap, sizes equal shape times format, no name occurs twice. Errors are `format` and
-// name the file, the byte offset and the tensor.
-// Differs from the reference, which takes all of these in silence: a repeated name, an unknown field of a tensor entry,
-// an entry written as an array, and blanks before the first brace are refused.
+// An open file. Every tensor's place is checked when the file is opened: sorted offsets tile the
+// buffer from 0 to its end without hole or overlap, sizes equal shape times format, no name occurs
+// twice. Errors are `format` and name the file, the byte offset and the tensor. Differs from the
+// reference, which takes all of these in silence: a repeated name, an unknown field of a tensor
+// entry, an entry written as an array, and blanks before the first brace are refused.
 class SafetensorsFile : public TensorStore {
  public:
   explicit SafetensorsFile(const fs::path& path);
@@ -38,9 +39,9 @@ class SafetensorsFile : public TensorStore {
   Metadata metadata_;
 };
 
-// A sharded checkpoint by its index (model.safetensors.index.json). Names in `weight_map` must be plain file
-// names beside the index, every tensor must be in the file that the index names, and no file may hold one that the
-// index does not name.
+// A sharded checkpoint by its index (model.safetensors.index.json). Names in `weight_map` must be
+// plain file names beside the index, every tensor must be in the file that the index names, and no
+// file may hold one that the index does not name.
 std::shared_ptr<TensorStore> open_sharded(const fs::path& index_json);
 
 struct NamedTensor {
@@ -48,7 +49,8 @@ struct NamedTensor {
   TensorView view;
 };
 
-// Atomic. Order in the file: format by descending alignment as the reference has it, then name bytewise.
+// Atomic. Order in the file: format by descending alignment as the reference has it, then name
+// bytewise.
 void write_safetensors(const fs::path& path, const std::vector<NamedTensor>& tensors,
                        const Metadata& metadata = {{"format", "pt"}});
 
@@ -58,8 +60,8 @@ struct TensorSpec {
   std::vector<int64_t> shape;
 };
 
-// The same file written piece by piece, for tensors that never lie in memory together: declare all, then append each
-// tensor's bytes in order(). The file appears at commit().
+// The same file written piece by piece, for tensors that never lie in memory together: declare all,
+// then append each tensor's bytes in order(). The file appears at commit().
 class SafetensorsWriter {
  public:
   SafetensorsWriter(const fs::path& path, std::vector<TensorSpec> tensors,
@@ -74,8 +76,8 @@ class SafetensorsWriter {
   void skip_finished();
   AtomicFile file_;
   std::vector<TensorSpec> order_;
-  size_t at_ = 0;          // the tensor under way
-  uint64_t missing_ = 0;   // bytes it still needs
+  size_t at_ = 0;         // the tensor under way
+  uint64_t missing_ = 0;  // bytes it still needs
 };
 
 }  // namespace smidgen

@@ -41,8 +41,9 @@ class CountingIterator {
   uint64_t* count_;
 };
 
-// Accepts exactly {"__metadata__": {text: text} | null, NAME: {"dtype": text, "shape": [n], "data_offsets": [n, n]}}.
-// Anything else stops the parse at once, so depth and memory stay bounded by the text.
+// Accepts exactly {"__metadata__": {text: text} | null, NAME: {"dtype": text, "shape": [n],
+// "data_offsets": [n, n]}}. Anything else stops the parse at once, so depth and memory stay bounded
+// by the text.
 class HeaderReader {
  public:
   HeaderReader(SafetensorsHeader& out, const std::string& file) : out_(out), file_(file) {}
@@ -125,7 +126,8 @@ class HeaderReader {
   }
 
   bool end_array() {
-    if (field_ == kOffsets && count_ != 2) fail(str("data_offsets has ", count_, " numbers, not 2"));
+    if (field_ == kOffsets && count_ != 2)
+      fail(str("data_offsets has ", count_, " numbers, not 2"));
     place_ = Place::tensor;
     return true;
   }
@@ -163,7 +165,15 @@ class HeaderReader {
 
  private:
   enum class Place {
-    before, top, metadata_value, metadata, tensor_value, tensor, field_value, array, after
+    before,
+    top,
+    metadata_value,
+    metadata,
+    tensor_value,
+    tensor,
+    field_value,
+    array,
+    after
   };
   enum Field { kDtype, kShape, kOffsets };
   static constexpr const char* kFields[] = {"dtype", "shape", "data_offsets"};
@@ -179,13 +189,26 @@ class HeaderReader {
   [[noreturn]] bool unexpected(const std::string& what) const {
     const char* wanted = "nothing more";
     switch (place_) {
-      case Place::before: wanted = "an object of tensors"; break;
-      case Place::metadata_value: wanted = "an object of strings for __metadata__"; break;
-      case Place::metadata: wanted = "a string in __metadata__"; break;
-      case Place::tensor_value: wanted = "an object with dtype, shape and data_offsets"; break;
-      case Place::field_value: wanted = field_ == kDtype ? "the name of a type" : "a list of sizes"; break;
-      case Place::array: wanted = "a whole number from 0 up"; break;
-      default: break;
+      case Place::before:
+        wanted = "an object of tensors";
+        break;
+      case Place::metadata_value:
+        wanted = "an object of strings for __metadata__";
+        break;
+      case Place::metadata:
+        wanted = "a string in __metadata__";
+        break;
+      case Place::tensor_value:
+        wanted = "an object with dtype, shape and data_offsets";
+        break;
+      case Place::field_value:
+        wanted = field_ == kDtype ? "the name of a type" : "a list of sizes";
+        break;
+      case Place::array:
+        wanted = "a whole number from 0 up";
+        break;
+      default:
+        break;
     }
     fail(str("found ", what, " where ", wanted, " belongs"));
   }
@@ -215,7 +238,8 @@ class HeaderReader {
 SafetensorsHeader parse_safetensors_header(std::string_view text, const std::string& file) {
   SafetensorsHeader header;
   HeaderReader reader(header, file);
-  const CountingIterator begin(text.data(), &reader.read), end(text.data() + text.size(), &reader.read);
+  const CountingIterator begin(text.data(), &reader.read),
+      end(text.data() + text.size(), &reader.read);
   nlohmann::json::sax_parse(begin, end, &reader);
   return header;
 }

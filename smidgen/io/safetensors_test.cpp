@@ -1,8 +1,8 @@
 #include "smidgen/io/safetensors.h"
 
-#include <gtest/gtest.h>
-
 #include <fstream>
+
+#include <gtest/gtest.h>
 
 #include "smidgen/base/json.h"
 #include "smidgen/base/temporary_folder.h"
@@ -14,7 +14,9 @@ namespace smidgen {
 namespace {
 
 // Without the sync of write_file: these tests write hundreds of files.
-void put(const fs::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+void put(const fs::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
 
 // The tensors of the golden file: every type, and names that need escapes.
 struct Golden {
@@ -47,12 +49,14 @@ TEST(Safetensors, StreamsTheSameBytesInPieces) {
   TemporaryFolder folder;
   Golden golden;
   std::vector<TensorSpec> specs;
-  for (const auto& tensor : golden.tensors) specs.push_back({tensor.name, tensor.view.format, tensor.view.shape});
+  for (const auto& tensor : golden.tensors)
+    specs.push_back({tensor.name, tensor.view.format, tensor.view.shape});
   SafetensorsWriter writer(folder / "a", specs, golden.metadata);
   for (const TensorSpec& spec : writer.order()) {
     for (const auto& tensor : golden.tensors) {
       if (tensor.name != spec.name) continue;
-      for (size_t i = 0; i < tensor.view.bytes.size(); ++i) writer.append(spec.name, tensor.view.bytes.subspan(i, 1));
+      for (size_t i = 0; i < tensor.view.bytes.size(); ++i)
+        writer.append(spec.name, tensor.view.bytes.subspan(i, 1));
     }
   }
   EXPECT_FALSE(path_exists(folder / "a"));
@@ -73,7 +77,8 @@ TEST(Safetensors, ReadsThePythonLibrarysFile) {
     EXPECT_EQ(view.shape, tensor.view.shape);
     EXPECT_EQ(as_text(view.bytes), as_text(tensor.view.bytes));
   }
-  EXPECT_NE(error_of([&] { file.view("layer.0.wieght"); }).find("did you mean 'layer.0.weight'"), std::string::npos);
+  EXPECT_NE(error_of([&] { file.view("layer.0.wieght"); }).find("did you mean 'layer.0.weight'"),
+            std::string::npos);
 }
 
 TEST(Safetensors, WritesAnEmptyFileWithoutMetadata) {
@@ -87,15 +92,18 @@ TEST(Safetensors, WriterRefuses) {
   TemporaryFolder folder;
   const std::string bytes(20, 'x');
   const auto write = [&](NamedTensor tensor, int times = 1) {
-    return error_of([&] { write_safetensors(folder / "a", std::vector<NamedTensor>(times, tensor)); });
+    return error_of(
+        [&] { write_safetensors(folder / "a", std::vector<NamedTensor>(times, tensor)); });
   };
   const NamedTensor good{"a", {Format::f32, {5}, as_span(bytes)}};
   EXPECT_EQ(write(good), "no error");
   EXPECT_NE(write(good, 2).find("given twice"), std::string::npos);
   EXPECT_NE(write({"__metadata__", good.view}).find("reserved"), std::string::npos);
   EXPECT_NE(write({"a", {Format::f32, {4}, as_span(bytes)}}).find("takes 16"), std::string::npos);
-  EXPECT_NE(write({"a", {Format::q4_1, {32}, as_span(bytes)}}).find("no type for q4_1"), std::string::npos);
-  EXPECT_NE(write({"a", {Format::f32, {-5}, as_span(bytes)}}).find("cannot be stored"), std::string::npos);
+  EXPECT_NE(write({"a", {Format::q4_1, {32}, as_span(bytes)}}).find("no type for q4_1"),
+            std::string::npos);
+  EXPECT_NE(write({"a", {Format::f32, {-5}, as_span(bytes)}}).find("cannot be stored"),
+            std::string::npos);
   EXPECT_NE(write({"\xff", good.view}).find("not valid UTF-8"), std::string::npos);
 }
 
@@ -110,7 +118,8 @@ const std::string kT = R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
 const std::string kU = R"({"dtype":"F32","shape":[2],"data_offsets":[8,16]})";
 
 std::string with(const std::string& dtype, const std::string& shape, const std::string& offsets) {
-  return R"({"tensor.x":{"dtype":)" + dtype + R"(,"shape":)" + shape + R"(,"data_offsets":)" + offsets + "}}";
+  return R"({"tensor.x":{"dtype":)" + dtype + R"(,"shape":)" + shape + R"(,"data_offsets":)" +
+         offsets + "}}";
 }
 
 std::vector<Hostile> hostile() {
@@ -134,11 +143,14 @@ std::vector<Hostile> hostile() {
       {"twice", "{\"a\":" + kT + ",\"a\":" + kU + "}", 16, "'a' occurs twice|byte 62"},
       {"twice, escaped", "{\"a\":" + kT + ",\"\\u0061\":" + kU + "}", 16, "'a' occurs twice"},
       {"metadata twice", R"({"__metadata__":{},"__metadata__":{}})", 0, "occurs twice"},
-      {"metadata key twice", R"({"__metadata__":{"k":"1","k":"2"}})", 0, "metadata key 'k' occurs twice"},
+      {"metadata key twice", R"({"__metadata__":{"k":"1","k":"2"}})", 0,
+       "metadata key 'k' occurs twice"},
       {"metadata number", R"({"__metadata__":{"k":1}})", 0, "a string in __metadata__"},
       {"metadata text", R"({"__metadata__":"x"})", 0, "an object of strings"},
-      {"field twice", R"({"x":{"dtype":"F32","dtype":"F32","shape":[],"data_offsets":[0,4]}})", 4, "\"dtype\" occurs twice"},
-      {"unknown field", R"({"x":{"dtype":"F32","shape":[],"data_offsets":[0,4],"y":1}})", 4, "unknown field \"y\""},
+      {"field twice", R"({"x":{"dtype":"F32","dtype":"F32","shape":[],"data_offsets":[0,4]}})", 4,
+       "\"dtype\" occurs twice"},
+      {"unknown field", R"({"x":{"dtype":"F32","shape":[],"data_offsets":[0,4],"y":1}})", 4,
+       "unknown field \"y\""},
       {"no dtype", R"({"x":{"shape":[],"data_offsets":[0,4]}})", 4, "no \"dtype\"|tensor 'x'"},
       {"no offsets", R"({"x":{"dtype":"F32","shape":[]}})", 4, "no \"data_offsets\""},
       {"unknown dtype", with("\"f32\"", "[2]", "[0,8]"), 8, "unknown dtype 'f32'|tensor.x"},
@@ -149,7 +161,8 @@ std::vector<Hostile> hostile() {
       {"shape negative", with("\"F32\"", "[-2]", "[0,8]"), 8, "negative number -2"},
       {"shape nested", with("\"F32\"", "[[2]]", "[0,8]"), 8, "found an array"},
       {"shape too large", with("\"F32\"", "[18446744073709551615]", "[0,8]"), 8, "too large"},
-      {"shape beyond 64 bits", with("\"F32\"", "[99999999999999999999]", "[0,8]"), 8, "not a whole number"},
+      {"shape beyond 64 bits", with("\"F32\"", "[99999999999999999999]", "[0,8]"), 8,
+       "not a whole number"},
       {"product overflows", with("\"F32\"", "[4611686018427387904,4]", "[0,0]"), 0, "overflows"},
       {"bytes overflow", with("\"F64\"", "[2305843009213693952]", "[0,0]"), 0, "overflows"},
       {"half a byte", with("\"F4\"", "[3]", "[0,2]"), 2, "whole bytes"},
@@ -158,14 +171,22 @@ std::vector<Hostile> hostile() {
       {"backwards", with("\"F32\"", "[2]", "[8,0]"), 8, "run backwards"},
       {"wrong size", with("\"F32\"", "[3]", "[0,8]"), 8, "span 8 bytes, but F32 [3] takes 12"},
       {"hole", with("\"F32\"", "[2]", "[8,16]"), 16, "a hole"},
-      {"overlap", "{\"a\":" + kT + R"(,"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12, "an overlap|'b'"},
+      {"overlap", "{\"a\":" + kT + R"(,"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12,
+       "an overlap|'b'"},
       {"same place", "{\"a\":" + kT + ",\"b\":" + kT + "}", 8, "an overlap"},
       {"truncated", "{\"a\":" + kT + "}", 7, "truncated|'a'"},
-      {"far beyond", with("\"U8\"", "[9223372036854775807]", "[0,9223372036854775807]"), 8, "truncated"},
+      {"far beyond", with("\"U8\"", "[9223372036854775807]", "[0,9223372036854775807]"), 8,
+       "truncated"},
       {"junk at the end", "{\"a\":" + kT + "}", 9, "1 bytes follow the last tensor"},
       {"junk alone", "{}", 1, "1 bytes follow"},
       {"deep", "{\"a\":" + std::string(100000, '['), 0, "found an array"},
-      {"deep objects", [] { std::string s; for (int i = 0; i < 50000; ++i) s += "{\"a\":"; return s; }(), 0, "unknown field"},
+      {"deep objects",
+       [] {
+         std::string s;
+         for (int i = 0; i < 50000; ++i) s += "{\"a\":";
+         return s;
+       }(),
+       0, "unknown field"},
       {"entry is a list", R"({"a":["F32",[2],[0,8]]})", 8, "found an array"},
   };
 }
@@ -182,11 +203,13 @@ TEST(Safetensors, HostileFiles) {
       continue;
     }
     EXPECT_EQ(error.rfind("format: ", 0), 0u) << test.label << ": " << error;
-    EXPECT_NE(error.find((folder / "h").string()), std::string::npos) << test.label << ": " << error;
+    EXPECT_NE(error.find((folder / "h").string()), std::string::npos)
+        << test.label << ": " << error;
     EXPECT_NE(error.find("byte "), std::string::npos) << test.label << ": " << error;
     std::istringstream words(test.words);
     for (std::string word; std::getline(words, word, '|');) {
-      EXPECT_NE(error.find(word), std::string::npos) << test.label << ": '" << word << "' in " << error;
+      EXPECT_NE(error.find(word), std::string::npos)
+          << test.label << ": '" << word << "' in " << error;
     }
   }
 }
@@ -196,7 +219,8 @@ TEST(Safetensors, EveryTruncationIsRefused) {
   const std::string whole = from_hex(golden::kSafetensors);
   for (size_t size = 0; size < whole.size(); ++size) {
     put(folder / "t", whole.substr(0, size));
-    EXPECT_EQ(error_of([&] { SafetensorsFile open(folder / "t"); }).rfind("format: ", 0), 0u) << size;
+    EXPECT_EQ(error_of([&] { SafetensorsFile open(folder / "t"); }).rfind("format: ", 0), 0u)
+        << size;
   }
 }
 
@@ -206,7 +230,9 @@ TEST(Safetensors, HeaderLengthIsBounded) {
     std::string file;
     append_bytes(file, length);
     put(folder / "l", file + "{}");
-    EXPECT_NE(error_of([&] { SafetensorsFile open(folder / "l"); }).find("above the format's limit"), std::string::npos);
+    EXPECT_NE(
+        error_of([&] { SafetensorsFile open(folder / "l"); }).find("above the format's limit"),
+        std::string::npos);
   }
 }
 

@@ -12,10 +12,11 @@ namespace {
 
 // The order of types in a file: the reference sorts by its enumeration, largest alignment first.
 constexpr std::array kOrder = {
-    Format::u64,         Format::i64,     Format::f64,     Format::c64,     Format::f32,    Format::u32,
-    Format::i32,         Format::bf16,    Format::f16,     Format::u16,     Format::i16,    Format::f8_e5m2fnuz,
-    Format::f8_e4m3fnuz, Format::f8_e8m0, Format::f8_e4m3, Format::f8_e5m2, Format::i8,     Format::u8,
-    Format::f6_e3m2,     Format::f6_e2m3, Format::f4,      Format::boolean};
+    Format::u64,     Format::i64,         Format::f64,         Format::c64,     Format::f32,
+    Format::u32,     Format::i32,         Format::bf16,        Format::f16,     Format::u16,
+    Format::i16,     Format::f8_e5m2fnuz, Format::f8_e4m3fnuz, Format::f8_e8m0, Format::f8_e4m3,
+    Format::f8_e5m2, Format::i8,          Format::u8,          Format::f6_e3m2, Format::f6_e2m3,
+    Format::f4,      Format::boolean};
 
 size_t rank(Format format) {
   return static_cast<size_t>(std::find(kOrder.begin(), kOrder.end(), format) - kOrder.begin());
@@ -31,7 +32,8 @@ uint64_t bytes_of(const TensorSpec& tensor, const fs::path& path) {
   const auto bytes = packed_bytes(tensor.format, tensor.shape);
   if (!bytes) {
     throw Error(ErrorKind::usage,
-                str("the shape ", shape_str(tensor.shape), " cannot be stored as ", type.name), where);
+                str("the shape ", shape_str(tensor.shape), " cannot be stored as ", type.name),
+                where);
   }
   return static_cast<uint64_t>(*bytes);
 }
@@ -117,10 +119,11 @@ void write_safetensors(const fs::path& path, const std::vector<NamedTensor>& ten
     specs.push_back({tensor.name, tensor.view.format, tensor.view.shape});
     const auto wanted = packed_bytes(tensor.view.format, tensor.view.shape);
     if (wanted && static_cast<uint64_t>(*wanted) != tensor.view.bytes.size()) {
-      throw Error(ErrorKind::usage,
-                  str("the tensor has ", tensor.view.bytes.size(), " bytes, but ",
-                      info(tensor.view.format).name, " ", shape_str(tensor.view.shape), " takes ", *wanted),
-                  str(path.string(), ", tensor '", tensor.name, "'"));
+      throw Error(
+          ErrorKind::usage,
+          str("the tensor has ", tensor.view.bytes.size(), " bytes, but ",
+              info(tensor.view.format).name, " ", shape_str(tensor.view.shape), " takes ", *wanted),
+          str(path.string(), ", tensor '", tensor.name, "'"));
     }
     bytes.emplace(tensor.name, tensor.view.bytes);
   }

@@ -1,8 +1,8 @@
 #include "smidgen/methods/adapter.h"
 
-#include <torch/torch.h>
-
 #include <set>
+
+#include <torch/torch.h>
 
 #include "smidgen/base/log.h"
 #include "smidgen/base/schema.h"
@@ -17,12 +17,16 @@ constexpr const char* kPeftVersion = "0.21.2";
 }  // namespace
 
 const std::vector<std::string>& adapter_keys() {
-  static const std::vector<std::string> keys = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type",
-                                                "peft_version", "revision", "task_type"};
+  static const std::vector<std::string> keys = {"auto_mapping",   "base_model_name_or_path",
+                                                "inference_mode", "peft_type",
+                                                "peft_version",   "revision",
+                                                "task_type"};
   return keys;
 }
 
-std::string adapter_tensor_name(const ParamSpec& spec) { return kPrefix + spec.path(); }
+std::string adapter_tensor_name(const ParamSpec& spec) {
+  return kPrefix + spec.path();
+}
 
 Adapter::Adapter(const Model&, std::string method, Json config)
     : method_name_(std::move(method)), method_(&methods().find(method_name_)) {
@@ -40,7 +44,8 @@ void Adapter::allocate() {
   store_.add(specs);
 }
 
-std::unique_ptr<Adapter> Adapter::create(const Model& model, const std::string& method, const Json& config, uint64_t seed) {
+std::unique_ptr<Adapter> Adapter::create(const Model& model, const std::string& method,
+                                         const Json& config, uint64_t seed) {
   std::unique_ptr<Adapter> a(new Adapter(model, method, config));
   a->plan_ = a->method_->plan(model.sites(), a->config_, /*loading=*/false);
   a->allocate();
@@ -59,13 +64,16 @@ std::unique_ptr<Adapter> Adapter::create(const Model& model, const std::string& 
   return a;
 }
 
-std::unique_ptr<Adapter> Adapter::load(const Model& model, const fs::path& folder, const AdapterLoadOptions& options) {
+std::unique_ptr<Adapter> Adapter::load(const Model& model, const fs::path& folder,
+                                       const AdapterLoadOptions& options) {
   return load(model, read_adapter(folder), options);
 }
 
-std::unique_ptr<Adapter> Adapter::load(const Model& model, const AdapterFiles& files, const AdapterLoadOptions& options) {
+std::unique_ptr<Adapter> Adapter::load(const Model& model, const AdapterFiles& files,
+                                       const AdapterLoadOptions& options) {
   const std::string where = (files.path / "adapter_config.json").string();
-  const auto& [name, method] = method_of_peft_type(files.config.at("peft_type").get<std::string>(), where);
+  const auto& [name, method] =
+      method_of_peft_type(files.config.at("peft_type").get<std::string>(), where);
   Json kept = Json::object();
   const Json config = method->from_peft(files.config, options.allow_config_keys, where, &kept);
   std::unique_ptr<Adapter> a(new Adapter(model, name, config));
@@ -92,7 +100,8 @@ void Adapter::read_tensors(const AdapterFiles& files) {
       present.push_back(site);
     } else if (have > 0) {
       for (const ParamSpec& spec : site.parameters) {
-        if (!tensors.contains(adapter_tensor_name(spec))) missing.push_back(adapter_tensor_name(spec));
+        if (!tensors.contains(adapter_tensor_name(spec)))
+          missing.push_back(adapter_tensor_name(spec));
       }
     }
   }
@@ -108,15 +117,18 @@ void Adapter::read_tensors(const AdapterFiles& files) {
   }
   if (present.empty() || !left.empty()) {
     const std::string found = join(left.empty() ? tensors.names() : left, ", ", 4);
-    throw Error(ErrorKind::mismatch,
-                present.empty() ? str("no tensor of the adapter applies to this model; it holds ", found)
-                                : str(left.size(), " tensors of the adapter apply to nothing: ", found),
-                where,
-                did_you_mean(left.empty() ? std::string() : left.front(), expected,
-                             str("the model expects ", expected.empty() ? "none" : join(expected, ", ", 4))));
+    throw Error(
+        ErrorKind::mismatch,
+        present.empty() ? str("no tensor of the adapter applies to this model; it holds ", found)
+                        : str(left.size(), " tensors of the adapter apply to nothing: ", found),
+        where,
+        did_you_mean(
+            left.empty() ? std::string() : left.front(), expected,
+            str("the model expects ", expected.empty() ? "none" : join(expected, ", ", 4))));
   }
   if (present.size() < plan_.sites.size()) {
-    log_note(str("the adapter's configuration names ", plan_.sites.size(), " modules and its file has tensors for ", present.size()));
+    log_note(str("the adapter's configuration names ", plan_.sites.size(),
+                 " modules and its file has tensors for ", present.size()));
   }
   plan_.sites = std::move(present);
   allocate();
@@ -125,8 +137,8 @@ void Adapter::read_tensors(const AdapterFiles& files) {
     const TensorView view = tensors.view(name);
     if (view.shape != p->spec().shape) {
       throw Error(ErrorKind::mismatch,
-                  str("tensor ", name, " has shape ", shape_str(view.shape), " where base and configuration give ",
-                      shape_str(p->spec().shape)),
+                  str("tensor ", name, " has shape ", shape_str(view.shape),
+                      " where base and configuration give ", shape_str(p->spec().shape)),
                   where, "the adapter was made for another base, or its configuration was edited");
     }
     at::Tensor values = p->value().detach();
@@ -151,7 +163,8 @@ Json Adapter::peft_config(const std::string& base) const {
   return config;
 }
 
-void Adapter::save(const fs::path& folder, const std::string& base, const Json& sidecar, bool replace) const {
+void Adapter::save(const fs::path& folder, const std::string& base, const Json& sidecar,
+                   bool replace) const {
   std::vector<NamedTensor> tensors;
   Tensors alive;
   for (const auto& p : store_.parameters()) {
@@ -160,7 +173,8 @@ void Adapter::save(const fs::path& folder, const std::string& base, const Json& 
     TensorView view;
     view.format = Format::f32;
     view.shape = p->spec().shape;
-    view.bytes = std::as_bytes(std::span(t.const_data_ptr<float>(), static_cast<size_t>(t.numel())));
+    view.bytes =
+        std::as_bytes(std::span(t.const_data_ptr<float>(), static_cast<size_t>(t.numel())));
     tensors.push_back({adapter_tensor_name(p->spec()), view});
   }
   write_adapter(folder, peft_config(base), tensors, sidecar, {.replace = replace});

@@ -1,4 +1,5 @@
-// Full tuning: every tensor of the chosen modules is trained itself. The artefact is a model, not an adapter.
+// Full tuning: every tensor of the chosen modules is trained itself. The artefact is a model, not
+// an adapter.
 //
 //   y = x W'^T     W' starts as the base's W, in fp32
 //
@@ -25,9 +26,12 @@ void fields(V& v, FullConfig& c) {
 
 class FullAttachment : public Attachment {
  public:
-  FullAttachment(const Tensors& p, bool vector) : Attachment({.weight = true}, p), vector_(vector) {}
+  FullAttachment(const Tensors& p, bool vector)
+      : Attachment({.weight = true}, p), vector_(vector) {}
   at::Tensor weight(const Tensors& p) const override { return vector_ ? p[0].view({-1}) : p[0]; }
-  Tensors weight_backward(const Tensors&, const at::Tensor& dweight) const override { return {dweight}; }
+  Tensors weight_backward(const Tensors&, const at::Tensor& dweight) const override {
+    return {dweight};
+  }
 
  private:
   bool vector_;  // a norm's weight is used as [width]
@@ -39,7 +43,11 @@ class Full : public Method {
   std::string source() const override { return "-"; }
   std::string peft_type() const override { return ""; }
   Capabilities capabilities() const override {
-    return {.mergeable = true, .linear = true, .batchable = true, .starts_as_base = true, .artefact = Artefact::model};
+    return {.mergeable = true,
+            .linear = true,
+            .batchable = true,
+            .starts_as_base = true,
+            .artefact = Artefact::model};
   }
   Json fields() const override { return describe<FullConfig>(); }
 
@@ -54,8 +62,8 @@ class Full : public Method {
     return plan;
   }
 
-  void init(const SitePlan& site, const std::vector<Parameter*>& p, const BaseView& base, const Json&,
-            uint64_t) const override {
+  void init(const SitePlan& site, const std::vector<Parameter*>& p, const BaseView& base,
+            const Json&, uint64_t) const override {
     p[0]->value().detach().copy_(base.tile(0, site.site.out));
   }
 
@@ -63,20 +71,24 @@ class Full : public Method {
     return std::make_shared<FullAttachment>(p, site.site.kind == SiteKind::norm);
   }
 
-  std::optional<Delta> delta(const SitePlan& site, const Tensors& p, const BaseView& base) const override {
+  std::optional<Delta> delta(const SitePlan& site, const Tensors& p,
+                             const BaseView& base) const override {
     return DenseDelta{p[0].detach() - base.tile(0, site.site.out)};
   }
 
   Json to_peft(const Json&, const Plan&) const override {
     throw Error(ErrorKind::unsupported, "full tuning makes a model, not an adapter");
   }
-  Json from_peft(const Json&, const std::vector<std::string>&, const std::string& where, Json*) const override {
+  Json from_peft(const Json&, const std::vector<std::string>&, const std::string& where,
+                 Json*) const override {
     throw Error(ErrorKind::unsupported, "full tuning makes a model, not an adapter", where);
   }
 };
 
 }  // namespace
 
-std::unique_ptr<const Method> make_full_method() { return std::make_unique<Full>(); }
+std::unique_ptr<const Method> make_full_method() {
+  return std::make_unique<Full>();
+}
 
 }  // namespace smidgen

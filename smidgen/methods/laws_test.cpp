@@ -1,7 +1,9 @@
-// Laws that hold for every method, run over the whole registry and the storage formats: a new entry is tested by being listed.
+// Laws that hold for every method, run over the whole registry and the storage formats: a new entry
+// is tested by being listed.
+#include <unistd.h>
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
-#include <unistd.h>
 
 #include "smidgen/base/fs.h"
 #include "smidgen/base/rng.h"
@@ -36,7 +38,8 @@ class MethodLaws : public testing::TestWithParam<Case> {
     model_ = make_tiny_llama({.tied = GetParam().tied, .attention_bias = true},
                              {.dtype = "fp32", .base_format = GetParam().base_format});
     adapter_ = Adapter::create(*model_, GetParam().method, Json::object(), 5);
-    const std::vector<int32_t> first = {3, 14, 15, 9, 2, 6, 5}, second = {35, 8, 9, 7, 9, 3, 2, 38, 46};
+    const std::vector<int32_t> first = {3, 14, 15, 9, 2, 6, 5},
+                               second = {35, 8, 9, 7, 9, 3, 2, 38, 46};
     stream_ = make_stream({first, second}, {1, 1});
     bare_ = make_stream({first, second}, {0, 0});
   }
@@ -47,7 +50,8 @@ class MethodLaws : public testing::TestWithParam<Case> {
       const Rng rng(11, "disturb", 0, p->spec().path());
       at::Tensor value = p->value().detach();
       float* data = value.mutable_data_ptr<float>();
-      for (int64_t i = 0; i < value.numel(); ++i) data[i] += static_cast<float>(size * rng.normal(static_cast<uint64_t>(i)));
+      for (int64_t i = 0; i < value.numel(); ++i)
+        data[i] += static_cast<float>(size * rng.normal(static_cast<uint64_t>(i)));
     }
   }
 
@@ -63,7 +67,9 @@ class MethodLaws : public testing::TestWithParam<Case> {
   // How far one rounding of a weight to the base's format may move the logits.
   double rounding() const { return GetParam().base_format == "fp32" ? 2e-5 : 6e-2; }
 
-  bool is_adapter() const { return adapter_->method().capabilities().artefact == Artefact::adapter; }
+  bool is_adapter() const {
+    return adapter_->method().capabilities().artefact == Artefact::adapter;
+  }
 
   std::unique_ptr<Model> model_;
   std::unique_ptr<Adapter> adapter_;
@@ -71,7 +77,8 @@ class MethodLaws : public testing::TestWithParam<Case> {
 };
 
 TEST_P(MethodLaws, AFreshAdapterIsANoOpToTheBit) {
-  if (!adapter_->method().capabilities().starts_as_base) GTEST_SKIP() << "does not claim to start as the base";
+  if (!adapter_->method().capabilities().starts_as_base)
+    GTEST_SKIP() << "does not claim to start as the base";
   const at::Tensor before = logits(bare_);
   adapter_->attach(*model_, 1);
   EXPECT_TRUE(at::equal(logits(stream_), before));
@@ -109,7 +116,9 @@ TEST_P(MethodLaws, ACombinationWithWeightOneIsTheAdapter) {
   for (const SitePlan& site : adapter_->plan().sites) {
     const HostSite at = model_->find(site.site.name);
     const Delta own = *adapter_->method().delta(site, adapter_->values(site), {at.host, at.index});
-    EXPECT_TRUE(at::equal(tile(combined.at(site.site.name), 0, site.site.out), tile(own, 0, site.site.out))) << site.site.name;
+    EXPECT_TRUE(
+        at::equal(tile(combined.at(site.site.name), 0, site.site.out), tile(own, 0, site.site.out)))
+        << site.site.name;
   }
 }
 
@@ -120,8 +129,11 @@ TEST_P(MethodLaws, HalvesOfALinearAdapterAddUpToIt) {
   const auto halves = combine(*model_, {adapter_.get(), adapter_.get()}, {0.25, 0.75});
   for (const auto& [site, delta] : whole) {
     const int64_t rows = model_->find(site).site().out;
-    EXPECT_TRUE(at::allclose(tile(halves.at(site), 0, rows), tile(delta, 0, rows), 1e-5, 1e-6)) << site;
-    EXPECT_NEAR(norm(delta), tile(delta, 0, rows).to(at::kDouble).norm().item<double>(), 1e-4 * (1 + norm(delta))) << site;
+    EXPECT_TRUE(at::allclose(tile(halves.at(site), 0, rows), tile(delta, 0, rows), 1e-5, 1e-6))
+        << site;
+    EXPECT_NEAR(norm(delta), tile(delta, 0, rows).to(at::kDouble).norm().item<double>(),
+                1e-4 * (1 + norm(delta)))
+        << site;
   }
 }
 
@@ -171,13 +183,15 @@ TEST_P(MethodLaws, ReferenceEqualsFastInLossAndEveryGradient) {
     const at::Tensor sum = model_->loss_sum(model_->forward(batch.main), batch);
     sum.backward();
     loss[mode] = sum.item<double>();
-    for (const auto& p : adapter_->store().parameters()) grads[mode][p->spec().path()] = p->gradient().clone();
+    for (const auto& p : adapter_->store().parameters())
+      grads[mode][p->spec().path()] = p->gradient().clone();
   }
   EXPECT_NEAR(loss[KernelsMode::fast], loss[KernelsMode::ref], 1e-5 * loss[KernelsMode::ref]);
   for (const auto& [path, ref] : grads[KernelsMode::ref]) {
     const double size = ref.abs().max().item<double>();
     EXPECT_GT(size, 0) << path << " has no gradient";
-    EXPECT_LT((grads[KernelsMode::fast][path] - ref).abs().max().item<double>(), 1e-4 * size) << path;
+    EXPECT_LT((grads[KernelsMode::fast][path] - ref).abs().max().item<double>(), 1e-4 * size)
+        << path;
   }
 }
 

@@ -1,14 +1,16 @@
+#include <cmath>
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
-
-#include <cmath>
 
 #include "smidgen/methods/registry.h"
 
 namespace smidgen {
 namespace {
 
-const Method& lora() { return methods().find("lora"); }
+const Method& lora() {
+  return methods().find("lora");
+}
 
 std::vector<Site> sites() {
   return {{.name = "model.layers.0.self_attn.q_proj", .out = 6, .in = 4, .layer = 0},
@@ -35,16 +37,23 @@ TEST(Lora, NamesTheNearestModuleOfAMisspeltTarget) {
 }
 
 TEST(Lora, ScaleIsAlphaOverRankOrItsRoot) {
-  EXPECT_DOUBLE_EQ(lora().plan(sites(), {{"rank", 4}, {"alpha", 6}}, false).sites[0].settings["scale"], 1.5);
-  EXPECT_DOUBLE_EQ(lora().plan(sites(), {{"rank", 4}, {"alpha", 6}, {"rslora", true}}, false).sites[0].settings["scale"], 3.0);
+  EXPECT_DOUBLE_EQ(
+      lora().plan(sites(), {{"rank", 4}, {"alpha", 6}}, false).sites[0].settings["scale"], 1.5);
+  EXPECT_DOUBLE_EQ(lora()
+                       .plan(sites(), {{"rank", 4}, {"alpha", 6}, {"rslora", true}}, false)
+                       .sites[0]
+                       .settings["scale"],
+                   3.0);
 }
 
 TEST(Lora, AddIsTheProductOfItsFactors) {
   const Plan plan = lora().plan(sites(), {{"rank", 2}, {"alpha", 3}}, false);
   const at::Tensor a = at::randn({2, 4}), b = at::randn({6, 2}), x = at::randn({7, 4});
   const auto attachment = lora().attach(plan.sites[0], {a, b});
-  const at::Tensor expected = at::matmul(x.to(at::kDouble), at::matmul(b.to(at::kDouble), a.to(at::kDouble)).t()) * 1.5;
-  EXPECT_LT((attachment->add(x, {}, {a, b}).to(at::kDouble) - expected).abs().max().item<double>(), 1e-5);
+  const at::Tensor expected =
+      at::matmul(x.to(at::kDouble), at::matmul(b.to(at::kDouble), a.to(at::kDouble)).t()) * 1.5;
+  EXPECT_LT((attachment->add(x, {}, {a, b}).to(at::kDouble) - expected).abs().max().item<double>(),
+            1e-5);
 }
 
 TEST(Lora, HandWrittenBackwardEqualsTheDefault) {
@@ -86,9 +95,13 @@ TEST(Lora, PeftConfigurationGoesBothWays) {
 
 TEST(Lora, RefusesWhatItCannotRead) {
   const Json base = {{"r", 4}, {"lora_alpha", 8}, {"target_modules", {"q_proj"}}};
-  for (const auto& [key, value] : std::vector<std::pair<std::string, Json>>{
-           {"use_dora", true}, {"init_lora_weights", "pissa"}, {"bias", "all"}, {"modules_to_save", {"lm_head"}},
-           {"target_parameters", {"experts"}}, {"layer_replication", {{0, 4}}}}) {
+  for (const auto& [key, value] :
+       std::vector<std::pair<std::string, Json>>{{"use_dora", true},
+                                                 {"init_lora_weights", "pissa"},
+                                                 {"bias", "all"},
+                                                 {"modules_to_save", {"lm_head"}},
+                                                 {"target_parameters", {"experts"}},
+                                                 {"layer_replication", {{0, 4}}}}) {
     Json config = base;
     config[key] = value;
     Json kept;

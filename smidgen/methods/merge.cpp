@@ -6,7 +6,8 @@
 
 namespace smidgen {
 
-std::map<std::string, Delta> combine(const Model& model, const std::vector<const Adapter*>& adapters,
+std::map<std::string, Delta> combine(const Model& model,
+                                     const std::vector<const Adapter*>& adapters,
                                      const std::vector<double>& weights) {
   SMIDGEN_ASSERT(adapters.size() == weights.size());
   struct Terms {
@@ -17,12 +18,15 @@ std::map<std::string, Delta> combine(const Model& model, const std::vector<const
   for (size_t i = 0; i < adapters.size(); ++i) {
     const Adapter& a = *adapters[i];
     if (!a.method().capabilities().linear && weights[i] != 1) {
-      throw Error(ErrorKind::unsupported, str("a ", a.method_name(), " adapter cannot be scaled by ", weights[i]));
+      throw Error(ErrorKind::unsupported,
+                  str("a ", a.method_name(), " adapter cannot be scaled by ", weights[i]));
     }
     for (const SitePlan& site : a.plan().sites) {
       const HostSite at = model.find(site.site.name);
       const auto delta = a.method().delta(site, a.values(site), {at.host, at.index});
-      if (!delta) throw Error(ErrorKind::unsupported, str("a ", a.method_name(), " adapter has no difference to merge"));
+      if (!delta)
+        throw Error(ErrorKind::unsupported,
+                    str("a ", a.method_name(), " adapter has no difference to merge"));
       terms[site.site.name].deltas.push_back(*delta);
       terms[site.site.name].weights.push_back(weights[i]);
     }
@@ -32,9 +36,11 @@ std::map<std::string, Delta> combine(const Model& model, const std::vector<const
   return sums;
 }
 
-void merge(Model& model, const std::vector<const Adapter*>& adapters, const std::vector<double>& weights) {
+void merge(Model& model, const std::vector<const Adapter*>& adapters,
+           const std::vector<double>& weights) {
   for (const auto& host : model.hosts()) {
-    if (host->weight().merged()) throw Error(ErrorKind::usage, "an adapter is merged already", host->sites().front().name);
+    if (host->weight().merged())
+      throw Error(ErrorKind::usage, "an adapter is merged already", host->sites().front().name);
   }
   const auto deltas = combine(model, adapters, weights);
   for (const auto& host : model.hosts()) {
@@ -48,9 +54,11 @@ void merge(Model& model, const std::vector<const Adapter*>& adapters, const std:
       const auto found = deltas.find(site.name);
       if (found == deltas.end()) continue;
       if (!site.tied_to.empty()) {
-        // The owner's own delta covers both places when it is there (full tuning); otherwise merging would move the owner too.
+        // The owner's own delta covers both places when it is there (full tuning); otherwise
+        // merging would move the owner too.
         if (deltas.contains(site.tied_to)) continue;
-        throw Error(ErrorKind::unsupported, str("cannot merge into ", site.name, ": its weight is also that of ", site.tied_to));
+        throw Error(ErrorKind::unsupported, str("cannot merge into ", site.name,
+                                                ": its weight is also that of ", site.tied_to));
       }
       const auto [begin, end] = host->weight_rows(i);
       pieces.push_back({begin, end, &found->second});
@@ -72,11 +80,14 @@ void merge(Model& model, const std::vector<const Adapter*>& adapters, const std:
       }
       std::copy_n(rows.contiguous().const_data_ptr<float>(), rows.numel(), out);
     };
-    host->weight().merge(find_weight_format(std::string(base.format())).pack(source, base.arithmetic()));
+    host->weight().merge(
+        find_weight_format(std::string(base.format())).pack(source, base.arithmetic()));
   }
 }
 
-void merge(Model& model, const Adapter& adapter) { merge(model, {&adapter}, {1.0}); }
+void merge(Model& model, const Adapter& adapter) {
+  merge(model, {&adapter}, {1.0});
+}
 
 void unmerge(Model& model) {
   for (const auto& host : model.hosts()) host->weight().unmerge();

@@ -10,7 +10,7 @@ void register_all(Registry<Method>& registry);  // written by the build
 const Registry<Method>& methods();
 
 // The method whose PEFT name this is; unsupported, naming it and what is known, when there is none.
-const std::pair<std::string, std::unique_ptr<const Method>>& method_of_peft_type(const std::string& peft_type,
-                                                                                  const std::string& where);
+const std::pair<std::string, std::unique_ptr<const Method>>& method_of_peft_type(
+    const std::string& peft_type, const std::string& where);
 
 }  // namespace smidgen

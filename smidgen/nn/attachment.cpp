@@ -17,12 +17,18 @@ bool Attachment::trainable() const {
   return false;
 }
 
-at::Tensor Attachment::pre(const at::Tensor&, const Tensors&) const { SMIDGEN_ASSERT(!"no pre hook"); }
+at::Tensor Attachment::pre(const at::Tensor&, const Tensors&) const {
+  SMIDGEN_ASSERT(!"no pre hook");
+}
 at::Tensor Attachment::add(const at::Tensor&, const at::Tensor&, const Tensors&) const {
   SMIDGEN_ASSERT(!"no add hook");
 }
-at::Tensor Attachment::post(const at::Tensor&, const Tensors&) const { SMIDGEN_ASSERT(!"no post hook"); }
-at::Tensor Attachment::weight(const Tensors&) const { SMIDGEN_ASSERT(!"no weight hook"); }
+at::Tensor Attachment::post(const at::Tensor&, const Tensors&) const {
+  SMIDGEN_ASSERT(!"no post hook");
+}
+at::Tensor Attachment::weight(const Tensors&) const {
+  SMIDGEN_ASSERT(!"no weight hook");
+}
 
 namespace {
 
@@ -54,24 +60,30 @@ Tensors with(std::initializer_list<at::Tensor> first, const Tensors& rest) {
   return all;
 }
 
-Tensors from(const Tensors& all, size_t begin) { return Tensors(all.begin() + static_cast<long>(begin), all.end()); }
+Tensors from(const Tensors& all, size_t begin) {
+  return Tensors(all.begin() + static_cast<long>(begin), all.end());
+}
 
 }  // namespace
 
-Attachment::Grads Attachment::pre_backward(const at::Tensor& x, const Tensors& p, const at::Tensor& dy) const {
-  const Tensors g = rerun(with({x}, p), dy, [&](const Tensors& in) { return pre(in[0], from(in, 1)); });
+Attachment::Grads Attachment::pre_backward(const at::Tensor& x, const Tensors& p,
+                                           const at::Tensor& dy) const {
+  const Tensors g =
+      rerun(with({x}, p), dy, [&](const Tensors& in) { return pre(in[0], from(in, 1)); });
   return {g[0], {}, from(g, 1)};
 }
 
-Attachment::Grads Attachment::add_backward(const at::Tensor& x, const at::Tensor& y0, const Tensors& p,
-                                           const at::Tensor& dy) const {
-  const Tensors g =
-      rerun(with({x, y0}, p), dy, [&](const Tensors& in) { return add(in[0], in[1], from(in, 2)); });
+Attachment::Grads Attachment::add_backward(const at::Tensor& x, const at::Tensor& y0,
+                                           const Tensors& p, const at::Tensor& dy) const {
+  const Tensors g = rerun(with({x, y0}, p), dy,
+                          [&](const Tensors& in) { return add(in[0], in[1], from(in, 2)); });
   return {g[0], g[1], from(g, 2)};
 }
 
-Attachment::Grads Attachment::post_backward(const at::Tensor& y, const Tensors& p, const at::Tensor& dy) const {
-  const Tensors g = rerun(with({y}, p), dy, [&](const Tensors& in) { return post(in[0], from(in, 1)); });
+Attachment::Grads Attachment::post_backward(const at::Tensor& y, const Tensors& p,
+                                            const at::Tensor& dy) const {
+  const Tensors g =
+      rerun(with({y}, p), dy, [&](const Tensors& in) { return post(in[0], from(in, 1)); });
   return {g[0], {}, from(g, 1)};
 }
 

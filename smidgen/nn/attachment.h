@@ -1,18 +1,19 @@
-// What a method puts at one site for one slot: up to four hooks, each a pure function of its inputs and of the
-// attachment's parameters.
+// What a method puts at one site for one slot: up to four hooks, each a pure function of its inputs
+// and of the attachment's parameters.
 //
 //   x' = pre(x)          y0 = x' W^T, or x' weight()^T where the attachment replaces the weight
 //   y  = y0 + add(x', y0)          y' = post(y)          out = y' + bias
 //
-// Rows are tokens: x [n, in], y [n, out], fp32 whatever the base computes in. A method writes the forward of the hooks it needs; the default
-// backward runs that forward again under autograd on detached inputs. A hand-written backward replaces it where
-// that is faster, and the law matrix compares the two.
+// Rows are tokens: x [n, in], y [n, out], fp32 whatever the base computes in. A method writes the
+// forward of the hooks it needs; the default backward runs that forward again under autograd on
+// detached inputs. A hand-written backward replaces it where that is faster, and the law matrix
+// compares the two.
 #pragma once
-
-#include <ATen/core/Tensor.h>
 
 #include <memory>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "smidgen/nn/site.h"
 
@@ -24,9 +25,9 @@ struct Hooks {
   bool pre = false;
   bool add = false;
   bool post = false;
-  bool weight = false;         // replaces the base weight
-  bool add_needs_y0 = false;   // add() reads y0
-  bool scales_bias = false;    // post() also covers the bias (IA3 does, DoRA does not)
+  bool weight = false;        // replaces the base weight
+  bool add_needs_y0 = false;  // add() reads y0
+  bool scales_bias = false;   // post() also covers the bias (IA3 does, DoRA does not)
 };
 
 class Attachment {
@@ -44,14 +45,15 @@ class Attachment {
   virtual at::Tensor post(const at::Tensor& y, const Tensors& p) const;
   virtual at::Tensor weight(const Tensors& p) const;
 
-  // Gradient of one hook: of its tensor inputs (x, and y0 for add), then of every parameter. Undefined tensors mean
-  // zero. `dy` is the gradient of the hook's result.
+  // Gradient of one hook: of its tensor inputs (x, and y0 for add), then of every parameter.
+  // Undefined tensors mean zero. `dy` is the gradient of the hook's result.
   struct Grads {
     at::Tensor dx, dy0;
     Tensors parameters;
   };
   virtual Grads pre_backward(const at::Tensor& x, const Tensors& p, const at::Tensor& dy) const;
-  virtual Grads add_backward(const at::Tensor& x, const at::Tensor& y0, const Tensors& p, const at::Tensor& dy) const;
+  virtual Grads add_backward(const at::Tensor& x, const at::Tensor& y0, const Tensors& p,
+                             const at::Tensor& dy) const;
   virtual Grads post_backward(const at::Tensor& y, const Tensors& p, const at::Tensor& dy) const;
   virtual Tensors weight_backward(const Tensors& p, const at::Tensor& dweight) const;
 

@@ -6,8 +6,8 @@
 
 namespace smidgen {
 
-Stream make_stream(const std::vector<std::span<const int32_t>>& sequences, const std::vector<int>& slots,
-                   const std::vector<int64_t>& offsets) {
+Stream make_stream(const std::vector<std::span<const int32_t>>& sequences,
+                   const std::vector<int>& slots, const std::vector<int64_t>& offsets) {
   Stream stream;
   stream.starts.push_back(0);
   for (const auto& sequence : sequences) {

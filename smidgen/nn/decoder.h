@@ -1,5 +1,6 @@
 // Decoder-only transformers as data: a family fills in a DecoderSpec and a table of tensor names.
-//   x = embed(ids);  per layer: x += o(attention(rope(q, k), v));  x += down(silu(gate) * up);  hidden = norm(x)
+//   x = embed(ids);  per layer: x += o(attention(rope(q, k), v));  x += down(silu(gate) * up);
+//   hidden = norm(x)
 // Letters: n rows, d width, h heads, v vocabulary.
 #pragma once
 
@@ -11,7 +12,8 @@ namespace smidgen {
 
 struct DecoderSpec {
   std::string family;
-  int64_t layers = 0, width = 0, heads = 0, kv_heads = 0, head_dim = 0, inner = 0, vocabulary = 0, context = 0;
+  int64_t layers = 0, width = 0, heads = 0, kv_heads = 0, head_dim = 0, inner = 0, vocabulary = 0,
+          context = 0;
   double norm_eps = 1e-6;
   double rope_theta = 10000;
   bool attention_bias = false;  // on q, k, v and o
@@ -19,7 +21,8 @@ struct DecoderSpec {
   bool tied = false;            // the output matrix is the embedding
 };
 
-// Checks the numbers against each other (heads divide, nothing is zero or absurd) before anything is allocated.
+// Checks the numbers against each other (heads divide, nothing is zero or absurd) before anything
+// is allocated.
 void validate(const DecoderSpec& spec, const std::string& where);
 
 class Decoder : public Model {
@@ -41,11 +44,13 @@ class Decoder : public Model {
     LinearGroup* gate_up;
     LinearGroup* down;
   };
-  at::Tensor attend(const Block& block, int64_t layer, const at::Tensor& h, const Stream& stream, KvCache* cache) const;
+  at::Tensor attend(const Block& block, int64_t layer, const at::Tensor& h, const Stream& stream,
+                    KvCache* cache) const;
   void check_stream(const Stream& stream, const KvCache* cache) const;
   const RopeTable& rope_for(int64_t positions) const;
   LinearGroup* linear(WeightReader& weights, const LoadOptions& options, const std::string& prefix,
-                      const std::vector<std::pair<std::string, int64_t>>& parts, int64_t in, bool bias);
+                      const std::vector<std::pair<std::string, int64_t>>& parts, int64_t in,
+                      bool bias);
   NormHost* norm(WeightReader& weights, const std::string& name);
 
   DecoderSpec spec_;

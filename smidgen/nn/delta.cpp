@@ -1,8 +1,8 @@
 #include "smidgen/nn/delta.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
+
+#include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 
@@ -15,7 +15,9 @@ at::Tensor tile(const Delta& delta, int64_t row0, int64_t row1) {
   return std::get<DenseDelta>(delta).values.narrow(0, row0, row1 - row0);
 }
 
-void add_to(const Delta& delta, int64_t row0, at::Tensor& out) { out.add_(tile(delta, row0, row0 + out.size(0))); }
+void add_to(const Delta& delta, int64_t row0, at::Tensor& out) {
+  out.add_(tile(delta, row0, row0 + out.size(0)));
+}
 
 double norm(const Delta& delta) {
   if (const auto* low = std::get_if<LowRankDelta>(&delta)) {
@@ -45,7 +47,8 @@ Delta combine(const std::vector<Delta>& deltas, const std::vector<double>& weigh
   at::Tensor sum;
   for (size_t i = 0; i < deltas.size(); ++i) {
     const bool factored = std::holds_alternative<LowRankDelta>(deltas[i]);
-    const int64_t rows = factored ? std::get<LowRankDelta>(deltas[i]).b.size(0) : std::get<DenseDelta>(deltas[i]).values.size(0);
+    const int64_t rows = factored ? std::get<LowRankDelta>(deltas[i]).b.size(0)
+                                  : std::get<DenseDelta>(deltas[i]).values.size(0);
     const at::Tensor dense = tile(deltas[i], 0, rows) * weights[i];
     sum = sum.defined() ? sum + dense : dense;
   }

@@ -1,10 +1,10 @@
-// The difference from a base that a trained site stands for. A closed set of forms; the rooms that merge, compress
-// and compare take any of them without making them dense.
+// The difference from a base that a trained site stands for. A closed set of forms; the rooms that
+// merge, compress and compare take any of them without making them dense.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <variant>
+
+#include <ATen/core/Tensor.h>
 
 namespace smidgen {
 
@@ -30,7 +30,8 @@ void add_to(const Delta& delta, int64_t row0, at::Tensor& tile);
 // Frobenius norm, in double.
 double norm(const Delta& delta);
 
-// sum of weight_i * delta_i. Low-rank deltas join exactly: their ranks add up, factors side by side.
+// sum of weight_i * delta_i. Low-rank deltas join exactly: their ranks add up, factors side by
+// side.
 Delta combine(const std::vector<Delta>& deltas, const std::vector<double>& weights);
 
 }  // namespace smidgen

@@ -1,10 +1,10 @@
 #include "smidgen/nn/generate.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <memory>
 #include <optional>
+
+#include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/nn/stop_text.h"
@@ -14,11 +14,16 @@ namespace smidgen {
 
 std::string_view to_string(Finish finish) {
   switch (finish) {
-    case Finish::eos: return "eos";
-    case Finish::string: return "string";
-    case Finish::length: return "length";
-    case Finish::context: return "context";
-    case Finish::interrupted: return "interrupted";
+    case Finish::eos:
+      return "eos";
+    case Finish::string:
+      return "string";
+    case Finish::length:
+      return "length";
+    case Finish::context:
+      return "context";
+    case Finish::interrupted:
+      return "interrupted";
   }
   SMIDGEN_ASSERT(!"unknown finish");
 }
@@ -35,7 +40,8 @@ class TextOut {
 
   // True when a stop string is complete.
   bool push(int32_t id) {
-    // Models may have more rows in the embedding than the tokenizer has tokens; such an id stands for no text.
+    // Models may have more rows in the embedding than the tokenizer has tokens; such an id stands
+    // for no text.
     if (!decoder_ || id >= options_.tokenizer->vocabulary_size()) return false;
     emit(stop_.push(decoder_->push(id)));
     return stop_.stopped();
@@ -61,23 +67,29 @@ class TextOut {
 };
 
 struct Sequence {
-  size_t index = 0;               // in the caller's order
+  size_t index = 0;  // in the caller's order
   const Prompt* prompt = nullptr;
-  std::vector<int32_t> seen;      // prompt and generated
-  std::vector<int32_t> next;      // what the model has not read yet
+  std::vector<int32_t> seen;  // prompt and generated
+  std::vector<int32_t> next;  // what the model has not read yet
   Generation* result = nullptr;
   std::unique_ptr<TextOut> text;
   bool done = false;
 };
 
 void check(const Model& model, const std::vector<Prompt>& prompts, const GenerateOptions& options) {
-  if (options.max_new_tokens < 0) throw Error(ErrorKind::usage, str("max_new_tokens is ", options.max_new_tokens), "max_new_tokens");
+  if (options.max_new_tokens < 0)
+    throw Error(ErrorKind::usage, str("max_new_tokens is ", options.max_new_tokens),
+                "max_new_tokens");
   SMIDGEN_ASSERT(options.stop_strings.empty() || options.tokenizer);
   for (size_t i = 0; i < prompts.size(); ++i) {
     const int64_t length = static_cast<int64_t>(prompts[i].ids.size());
-    if (length == 0) throw Error(ErrorKind::usage, "the prompt is empty: there is nothing to continue", "prompt");
+    if (length == 0)
+      throw Error(ErrorKind::usage, "the prompt is empty: there is nothing to continue", "prompt");
     if (length > model.context()) {
-      throw Error(ErrorKind::data, str("the prompt has ", length, " tokens and the model's context holds ", model.context()), "prompt");
+      throw Error(
+          ErrorKind::data,
+          str("the prompt has ", length, " tokens and the model's context holds ", model.context()),
+          "prompt");
     }
   }
 }
@@ -89,7 +101,8 @@ void finish(Sequence& s, Finish reason) {
 
 // Takes one token, or finds that the sequence is at its end.
 void accept(Sequence& s, int32_t id, const Model& model, const GenerateOptions& options) {
-  if (std::find(options.stop_tokens.begin(), options.stop_tokens.end(), id) != options.stop_tokens.end()) {
+  if (std::find(options.stop_tokens.begin(), options.stop_tokens.end(), id) !=
+      options.stop_tokens.end()) {
     return finish(s, Finish::eos);
   }
   s.result->ids.push_back(id);
@@ -97,7 +110,8 @@ void accept(Sequence& s, int32_t id, const Model& model, const GenerateOptions& 
   s.next = {id};
   if (options.on_token) options.on_token(s.index, id);
   if (s.text->push(id)) return finish(s, Finish::string);
-  if (static_cast<int64_t>(s.result->ids.size()) >= options.max_new_tokens) return finish(s, Finish::length);
+  if (static_cast<int64_t>(s.result->ids.size()) >= options.max_new_tokens)
+    return finish(s, Finish::length);
   if (static_cast<int64_t>(s.seen.size()) >= model.context()) return finish(s, Finish::context);
 }
 
@@ -120,13 +134,15 @@ at::Tensor last_scores(const Model& model, const std::vector<Sequence>& active, 
   const Stream stream = make_stream(ids, slots, offsets);
   const at::Tensor hidden = model.forward(stream, &cache);
   at::Tensor last = at::empty({rows->count}, at::kLong);
-  for (int64_t s = 0; s < rows->count; ++s) last.mutable_data_ptr<int64_t>()[s] = stream.starts[static_cast<size_t>(s) + 1] - 1;
+  for (int64_t s = 0; s < rows->count; ++s)
+    last.mutable_data_ptr<int64_t>()[s] = stream.starts[static_cast<size_t>(s) + 1] - 1;
   return model.logits(hidden.index_select(0, last), *rows).contiguous();
 }
 
 }  // namespace
 
-std::vector<Generation> generate(const Model& model, const std::vector<Prompt>& prompts, const GenerateOptions& options) {
+std::vector<Generation> generate(const Model& model, const std::vector<Prompt>& prompts,
+                                 const GenerateOptions& options) {
   check(model, prompts, options);
   torch::NoGradGuard no_grad;
   const Sampler sampler(options.sample);
@@ -149,10 +165,13 @@ std::vector<Generation> generate(const Model& model, const std::vector<Prompt>& 
       active.push_back(std::move(s));
     }
   }
-  std::stable_sort(active.begin(), active.end(), [](const Sequence& a, const Sequence& b) { return a.prompt->slot < b.prompt->slot; });
+  std::stable_sort(active.begin(), active.end(), [](const Sequence& a, const Sequence& b) {
+    return a.prompt->slot < b.prompt->slot;
+  });
   if (active.empty()) return results;
-  KvCache cache = model.make_cache(static_cast<int64_t>(active.size()),
-                                   std::min(model.context(), longest + std::min(options.max_new_tokens, model.context())));
+  KvCache cache = model.make_cache(
+      static_cast<int64_t>(active.size()),
+      std::min(model.context(), longest + std::min(options.max_new_tokens, model.context())));
   while (!active.empty()) {
     if (options.interrupt && options.interrupt()) {
       for (Sequence& s : active) finish(s, Finish::interrupted);
@@ -162,7 +181,9 @@ std::vector<Generation> generate(const Model& model, const std::vector<Prompt>& 
     const size_t width = static_cast<size_t>(scores.size(1));
     for (size_t i = 0; i < active.size(); ++i) {
       const std::span<const float> row(scores.const_data_ptr<float>() + i * width, width);
-      accept(active[i], sampler.pick(row, active[i].seen, active[i].seen.size(), active[i].prompt->stream), model, options);
+      accept(active[i],
+             sampler.pick(row, active[i].seen, active[i].seen.size(), active[i].prompt->stream),
+             model, options);
     }
     std::vector<int64_t> kept;
     for (size_t i = 0; i < active.size(); ++i) {

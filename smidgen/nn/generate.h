@@ -37,8 +37,8 @@ struct GenerateOptions {
   std::vector<std::string> stop_strings;  // need a tokenizer
   const Tokenizer* tokenizer = nullptr;   // null: ids only, no text
   std::function<bool()> interrupt;        // asked before every step
-  // What is certain by now: whole characters, and nothing that may still turn out to begin a stop string. The pieces of a
-  // sequence together are its text.
+  // What is certain by now: whole characters, and nothing that may still turn out to begin a stop
+  // string. The pieces of a sequence together are its text.
   std::function<void(size_t sequence, std::string_view text)> on_text;
   std::function<void(size_t sequence, int32_t id)> on_token;
 };
@@ -49,9 +49,11 @@ struct Generation {
   Finish finish = Finish::length;
 };
 
-// One result per prompt, in their order. A prompt's result does not depend on the others beyond the rounding of products.
-// Throws usage for an empty prompt, data for one that is longer than the context.
-std::vector<Generation> generate(const Model& model, const std::vector<Prompt>& prompts, const GenerateOptions& options);
+// One result per prompt, in their order. A prompt's result does not depend on the others beyond the
+// rounding of products. Throws usage for an empty prompt, data for one that is longer than the
+// context.
+std::vector<Generation> generate(const Model& model, const std::vector<Prompt>& prompts,
+                                 const GenerateOptions& options);
 Generation generate(const Model& model, const Prompt& prompt, const GenerateOptions& options);
 
 }  // namespace smidgen

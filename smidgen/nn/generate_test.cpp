@@ -1,10 +1,10 @@
 #include "smidgen/nn/generate.h"
 
-#include <gtest/gtest.h>
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <set>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/nn/tiny_model.h"
@@ -18,13 +18,18 @@ at::Tensor last_logits(const Model& model, const std::vector<int32_t>& ids) {
   return model.logits(model.forward(stream), *stream.rows)[stream.size() - 1];
 }
 
-std::vector<Prompt> prompts() { return {{.ids = {5, 17, 3}, .stream = 0}, {.ids = {60}, .stream = 1}, {.ids = {1, 2, 3, 4, 5, 6, 7, 8, 9}, .stream = 2}}; }
+std::vector<Prompt> prompts() {
+  return {{.ids = {5, 17, 3}, .stream = 0},
+          {.ids = {60}, .stream = 1},
+          {.ids = {1, 2, 3, 4, 5, 6, 7, 8, 9}, .stream = 2}};
+}
 
 // Every token that the cache led to is the one that a pass over the whole sequence gives.
 TEST(Generate, CachedEqualsRecomputed) {
   const auto model = make_tiny_llama();
   const Prompt prompt{.ids = {5, 17, 3}};
-  const Generation made = generate(*model, prompt, {.sample = {.greedy = true}, .max_new_tokens = 40});
+  const Generation made =
+      generate(*model, prompt, {.sample = {.greedy = true}, .max_new_tokens = 40});
   ASSERT_EQ(made.ids.size(), 40u);
   EXPECT_EQ(made.finish, Finish::length);
   std::vector<int32_t> ids = prompt.ids;
@@ -41,7 +46,8 @@ TEST(Generate, CachedEqualsRecomputed) {
 
 TEST(Generate, ABatchEqualsItsPromptsAlone) {
   const auto model = make_tiny_llama();
-  for (const SampleOptions& sample : {SampleOptions{.greedy = true}, SampleOptions{.temperature = 0.8, .top_k = 20, .seed = 4}}) {
+  for (const SampleOptions& sample :
+       {SampleOptions{.greedy = true}, SampleOptions{.temperature = 0.8, .top_k = 20, .seed = 4}}) {
     const GenerateOptions options{.sample = sample, .max_new_tokens = 30, .stop_tokens = {11, 30}};
     const auto together = generate(*model, prompts(), options);
     for (size_t i = 0; i < together.size(); ++i) {
@@ -66,20 +72,26 @@ TEST(Generate, SlotsMayComeInAnyOrder) {
 TEST(Generate, StopsAtATokenThatIsNotPartOfTheAnswer) {
   const auto model = make_tiny_llama();
   const Prompt prompt{.ids = {5, 17, 3}};
-  const auto whole = generate(*model, prompt, {.sample = {.greedy = true}, .max_new_tokens = 40}).ids;
+  const auto whole =
+      generate(*model, prompt, {.sample = {.greedy = true}, .max_new_tokens = 40}).ids;
   const int32_t stop = whole[7];
-  const size_t first = static_cast<size_t>(std::find(whole.begin(), whole.end(), stop) - whole.begin());
-  const Generation made = generate(*model, prompt, {.sample = {.greedy = true}, .max_new_tokens = 40, .stop_tokens = {stop}});
-  EXPECT_EQ(made.ids, std::vector<int32_t>(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(first)));
+  const size_t first =
+      static_cast<size_t>(std::find(whole.begin(), whole.end(), stop) - whole.begin());
+  const Generation made = generate(
+      *model, prompt, {.sample = {.greedy = true}, .max_new_tokens = 40, .stop_tokens = {stop}});
+  EXPECT_EQ(made.ids, std::vector<int32_t>(whole.begin(),
+                                           whole.begin() + static_cast<std::ptrdiff_t>(first)));
   EXPECT_EQ(made.finish, Finish::eos);
 }
 
 TEST(Generate, StopsWhereTheContextIsFull) {
   const auto model = make_tiny_llama({.context = 16});
-  const Generation made = generate(*model, {.ids = {1, 2, 3}}, {.sample = {.greedy = true}, .max_new_tokens = 500});
+  const Generation made =
+      generate(*model, {.ids = {1, 2, 3}}, {.sample = {.greedy = true}, .max_new_tokens = 500});
   EXPECT_EQ(made.ids.size(), 13u);
   EXPECT_EQ(made.finish, Finish::context);
-  const Generation none = generate(*model, {.ids = std::vector<int32_t>(16, 1)}, {.max_new_tokens = 5});
+  const Generation none =
+      generate(*model, {.ids = std::vector<int32_t>(16, 1)}, {.max_new_tokens = 5});
   EXPECT_TRUE(none.ids.empty());
   EXPECT_EQ(none.finish, Finish::context);
   EXPECT_THROW(generate(*model, {.ids = std::vector<int32_t>(17, 1)}, {}), Error);
@@ -89,7 +101,8 @@ TEST(Generate, StopsWhereTheContextIsFull) {
 TEST(Generate, AnInterruptKeepsWhatIsThere) {
   const auto model = make_tiny_llama();
   int asked = 0;
-  const Generation made = generate(*model, {.ids = {1}}, {.sample = {.greedy = true}, .interrupt = [&] { return ++asked > 5; }});
+  const Generation made = generate(
+      *model, {.ids = {1}}, {.sample = {.greedy = true}, .interrupt = [&] { return ++asked > 5; }});
   EXPECT_EQ(made.ids.size(), 5u);
   EXPECT_EQ(made.finish, Finish::interrupted);
 }

@@ -12,7 +12,9 @@ void SlotTable::attach(int slot, AttachmentPtr attachment) {
   slots_[slot].push_back(std::move(attachment));
 }
 
-void SlotTable::detach(int slot) { slots_.erase(slot); }
+void SlotTable::detach(int slot) {
+  slots_.erase(slot);
+}
 
 const std::vector<AttachmentPtr>& SlotTable::at(int slot) const {
   static const std::vector<AttachmentPtr> kNone;
@@ -20,7 +22,9 @@ const std::vector<AttachmentPtr>& SlotTable::at(int slot) const {
   return found == slots_.end() ? kNone : found->second;
 }
 
-std::pair<int64_t, int64_t> Host::weight_rows(size_t) const { return {0, sites_.front().out}; }
+std::pair<int64_t, int64_t> Host::weight_rows(size_t) const {
+  return {0, sites_.front().out};
+}
 
 bool Host::attached(const Rows& rows) const {
   for (const SlotTable& table : tables_) {
@@ -31,7 +35,8 @@ bool Host::attached(const Rows& rows) const {
   return false;
 }
 
-LinearGroup::LinearGroup(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight, at::Tensor bias)
+LinearGroup::LinearGroup(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight,
+                         at::Tensor bias)
     : Host(std::move(sites), std::move(weight)), bias_(std::move(bias)) {
   offsets_.push_back(0);
   for (const Site& site : sites_) offsets_.push_back(offsets_.back() + site.out);
@@ -90,10 +95,13 @@ Tensors parameters_of(const Part& part, size_t k, const Tensors& all) {
   size_t begin = part.first_parameter;
   for (size_t i = 0; i < k; ++i) begin += (*part.attachments)[i]->parameters().size();
   const size_t count = (*part.attachments)[k]->parameters().size();
-  return Tensors(all.begin() + static_cast<long>(begin), all.begin() + static_cast<long>(begin + count));
+  return Tensors(all.begin() + static_cast<long>(begin),
+                 all.begin() + static_cast<long>(begin + count));
 }
 
-at::Tensor float32(const at::Tensor& t) { return t.scalar_type() == at::kFloat ? t : t.to(at::kFloat); }
+at::Tensor float32(const at::Tensor& t) {
+  return t.scalar_type() == at::kFloat ? t : t.to(at::kFloat);
+}
 
 // Hooks see fp32. The rows of one segment are converted once and shared by the sites of the group.
 class Float32Rows {
@@ -159,18 +167,21 @@ struct HostCall : torch::CustomClassHolder {
 
 }  // namespace
 
-// One node of the graph for the whole host. It keeps x only when an attachment needs it, and nothing at all for the
-// frozen weight: the input gradient reads the one copy of the weight again.
+// One node of the graph for the whole host. It keeps x only when an attachment needs it, and
+// nothing at all for the frozen weight: the input gradient reads the one copy of the weight again.
 struct HostFunction : torch::autograd::Function<HostFunction> {
-  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, at::TensorList leaves,
-                            c10::intrusive_ptr<HostCall> call) {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x,
+                            at::TensorList leaves, c10::intrusive_ptr<HostCall> call) {
     const Tensors parameters = leaves.vec();
     const LinearGroup& group = *call->group;
     const BaseWeight& base = group.weight().current();
     const bool shared = std::any_of(call->parts.begin(), call->parts.end(),
                                     [](const Part& p) { return !p.own_product(); });
-    at::Tensor out = shared ? base.matmul(x) : at::empty({x.size(0), group.out_features()}, x.options().dtype(base.dtype()));
-    // Attachments that post-process or read y0 need what stood there before; everything else adds in place.
+    at::Tensor out =
+        shared ? base.matmul(x)
+               : at::empty({x.size(0), group.out_features()}, x.options().dtype(base.dtype()));
+    // Attachments that post-process or read y0 need what stood there before; everything else adds
+    // in place.
     Tensors saved;
     bool save_x = false;
     const Float32Rows inputs(x);
@@ -184,7 +195,8 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
       }
       const at::Tensor input = pre_chain(part, inputs.rows(part.segment), parameters).back();
       if (part.replacement) {
-        const at::Tensor w = part.replacement->weight(parameters_of(part, index_of_replacement(part), parameters));
+        const at::Tensor w =
+            part.replacement->weight(parameters_of(part, index_of_replacement(part), parameters));
         y.copy_(dense_matmul(input, w, base));
       } else if (part.pre) {
         y.copy_(base.matmul_rows(input, col0, col1));
@@ -232,7 +244,10 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
     }
     at::Tensor dy0 = edited ? dy.clone() : dy;  // gradient of the shared product
     Tensors dparameters(parameters.size());
-    struct Later { Segment segment; at::Tensor dx; };
+    struct Later {
+      Segment segment;
+      at::Tensor dx;
+    };
     std::vector<Later> later;  // what the parts add to dx
     size_t next_saved = 0;
 
@@ -263,8 +278,9 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
           keep(k, g.parameters);
         }
       }
-      const Tensors inputs =
-          saved.back().defined() ? pre_chain(part, inputs_of.rows(part.segment), parameters) : Tensors{};
+      const Tensors inputs = saved.back().defined()
+                                 ? pre_chain(part, inputs_of.rows(part.segment), parameters)
+                                 : Tensors{};
       at::Tensor dx;
       at::Tensor dy0_part = d;
       for (size_t k = 0; part.add && k < part.attachments->size(); ++k) {
@@ -281,7 +297,8 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
         const at::Tensor w = part.replacement->weight(p);
         const at::Tensor dense = dense_matmul_t(dy0_part, w, base);
         dx = dx.defined() ? dx + dense : dense;
-        keep(k, part.replacement->weight_backward(p, dense_weight_grad(dy0_part, inputs.back(), base)));
+        keep(k, part.replacement->weight_backward(
+                    p, dense_weight_grad(dy0_part, inputs.back(), base)));
       } else if (part.pre) {
         const at::Tensor own = float32(base.matmul_t_rows(dy0_part, col0, col1));
         dx = dx.defined() ? dx + own : own;
@@ -309,7 +326,8 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
 
     Tensors result{at::Tensor()};
     if (need_dx) {
-      at::Tensor dx = shared ? base.matmul_t(dy0) : at::zeros({dy.size(0), group.in_features()}, dy.options());
+      at::Tensor dx =
+          shared ? base.matmul_t(dy0) : at::zeros({dy.size(0), group.in_features()}, dy.options());
       for (const Later& part : later) {
         dx.narrow(0, part.segment.begin, part.segment.end - part.segment.begin).add_(part.dx);
       }
@@ -343,9 +361,10 @@ at::Tensor LinearGroup::forward_ref(const at::Tensor& x, const Rows& rows) const
       const auto [col0, col1] = weight_rows(site);
       const at::Tensor xs = x.narrow(0, part.segment.begin, part.segment.end - part.segment.begin);
       const at::Tensor input = pre_chain(part, float32(xs), all).back();
-      const at::Tensor w = part.replacement
-                               ? part.replacement->weight(parameters_of(part, index_of_replacement(part), all))
-                               : dense.narrow(0, col0, col1 - col0);
+      const at::Tensor w =
+          part.replacement
+              ? part.replacement->weight(parameters_of(part, index_of_replacement(part), all))
+              : dense.narrow(0, col0, col1 - col0);
       const at::Tensor y0 = at::linear(input, w);
       at::Tensor y = y0;
       for (size_t k = 0; k < part.attachments->size(); ++k) {
@@ -382,7 +401,8 @@ at::Tensor EmbeddingHost::forward(const at::Tensor& ids, const Rows& rows) const
   for (const Segment& segment : rows.segments) {
     const at::Tensor part = ids.narrow(0, segment.begin, segment.end - segment.begin);
     const at::Tensor dense = replacement(tables_[0], segment.slot);
-    blocks.push_back(dense.defined() ? smidgen::embedding(dense, part) : smidgen::embedding(weight().current(), part));
+    blocks.push_back(dense.defined() ? smidgen::embedding(dense, part)
+                                     : smidgen::embedding(weight().current(), part));
   }
   return at::cat(blocks, 0);
 }
@@ -393,8 +413,8 @@ at::Tensor NormHost::forward(const at::Tensor& x, const Rows& rows, at::ScalarTy
   Tensors blocks;
   for (const Segment& segment : rows.segments) {
     const at::Tensor dense = replacement(tables_[0], segment.slot);
-    blocks.push_back(
-        rms_norm(x.narrow(0, segment.begin, segment.end - segment.begin), dense.defined() ? dense : base, eps_, out));
+    blocks.push_back(rms_norm(x.narrow(0, segment.begin, segment.end - segment.begin),
+                              dense.defined() ? dense : base, eps_, out));
   }
   return at::cat(blocks, 0);
 }

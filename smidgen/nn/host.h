@@ -1,13 +1,13 @@
-// Hosts: the parts of a model that own frozen weights and that attachments hang on. A host keeps a table
-// slot -> attachments for each of its sites; slot 0 is the bare base and stays empty.
+// Hosts: the parts of a model that own frozen weights and that attachments hang on. A host keeps a
+// table slot -> attachments for each of its sites; slot 0 is the bare base and stays empty.
 #pragma once
-
-#include <ATen/core/Tensor.h>
 
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "smidgen/kernels/formats/base_weight.h"
 #include "smidgen/nn/attachment.h"
@@ -28,11 +28,12 @@ class SlotTable {
   std::map<int, std::vector<AttachmentPtr>> slots_;
 };
 
-// A place where a base weight lives: its frozen original and, while an adapter is merged, what stands in its place.
-// Merging never writes into the original, so unmerging gives back its bits.
+// A place where a base weight lives: its frozen original and, while an adapter is merged, what
+// stands in its place. Merging never writes into the original, so unmerging gives back its bits.
 class HostedWeight {
  public:
-  explicit HostedWeight(std::shared_ptr<const BaseWeight> original) : original_(std::move(original)) {}
+  explicit HostedWeight(std::shared_ptr<const BaseWeight> original)
+      : original_(std::move(original)) {}
   const BaseWeight& current() const { return merged_ ? *merged_ : *original_; }
   const BaseWeight& original() const { return *original_; }
   bool merged() const { return merged_ != nullptr; }
@@ -67,8 +68,10 @@ class Host {
   std::shared_ptr<HostedWeight> weight_;
 };
 
-// Linear layers that share an input (q, k, v; gate, up). One weight [sum of out, in], one product for all rows.
-//   forward: x [n, in] -> y [n, sum of out] in the base's product dtype, columns in the order of the sites
+// Linear layers that share an input (q, k, v; gate, up). One weight [sum of out, in], one product
+// for all rows.
+//   forward: x [n, in] -> y [n, sum of out] in the base's product dtype, columns in the order of
+//   the sites
 class LinearGroup : public Host {
  public:
   LinearGroup(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight, at::Tensor bias);
@@ -93,12 +96,13 @@ class LinearGroup : public Host {
 // Rows of a table [vocabulary, width] by token id.
 class EmbeddingHost : public Host {
  public:
-  EmbeddingHost(Site site, std::shared_ptr<HostedWeight> weight) : Host({std::move(site)}, std::move(weight)) {}
+  EmbeddingHost(Site site, std::shared_ptr<HostedWeight> weight)
+      : Host({std::move(site)}, std::move(weight)) {}
   at::Tensor forward(const at::Tensor& ids, const Rows& rows) const;
 };
 
-// y = x / sqrt(mean(x^2) + eps) * weight  (RMSNorm, arXiv:1910.07467). The weight is held as a matrix [width, 1], so
-// that merging and files treat it like any other.
+// y = x / sqrt(mean(x^2) + eps) * weight  (RMSNorm, arXiv:1910.07467). The weight is held as a
+// matrix [width, 1], so that merging and files treat it like any other.
 class NormHost : public Host {
  public:
   NormHost(Site site, std::shared_ptr<HostedWeight> weight, double eps)

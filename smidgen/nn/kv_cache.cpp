@@ -6,8 +6,8 @@
 
 namespace smidgen {
 
-KvCache::KvCache(int64_t layers, int64_t sequences, int64_t capacity, int64_t heads, int64_t head_dim,
-                 at::ScalarType dtype)
+KvCache::KvCache(int64_t layers, int64_t sequences, int64_t capacity, int64_t heads,
+                 int64_t head_dim, at::ScalarType dtype)
     : capacity_(capacity),
       heads_(heads),
       head_dim_(head_dim),
@@ -15,10 +15,12 @@ KvCache::KvCache(int64_t layers, int64_t sequences, int64_t capacity, int64_t he
       lengths_(static_cast<size_t>(sequences), 0),
       buffers_(static_cast<size_t>(layers * sequences)) {}
 
-std::pair<at::Tensor, at::Tensor> KvCache::append(int64_t layer, int64_t s, const at::Tensor& k, const at::Tensor& v) {
+std::pair<at::Tensor, at::Tensor> KvCache::append(int64_t layer, int64_t s, const at::Tensor& k,
+                                                  const at::Tensor& v) {
   const int64_t have = length(s), want = have + k.size(0);
   if (want > capacity_) {
-    throw Error(ErrorKind::data, str("the sequence has ", want, " tokens and its cache holds ", capacity_));
+    throw Error(ErrorKind::data,
+                str("the sequence has ", want, " tokens and its cache holds ", capacity_));
   }
   Buffer& b = buffer(layer, s);
   const int64_t allocated = b.k.defined() ? b.k.size(0) : 0;
@@ -36,7 +38,9 @@ std::pair<at::Tensor, at::Tensor> KvCache::append(int64_t layer, int64_t s, cons
   return {b.k.narrow(0, 0, want), b.v.narrow(0, 0, want)};
 }
 
-void KvCache::advance(int64_t s, int64_t tokens) { lengths_[static_cast<size_t>(s)] += tokens; }
+void KvCache::advance(int64_t s, int64_t tokens) {
+  lengths_[static_cast<size_t>(s)] += tokens;
+}
 
 void KvCache::truncate(int64_t s, int64_t tokens) {
   SMIDGEN_ASSERT(tokens >= 0 && tokens <= length(s));

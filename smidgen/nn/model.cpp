@@ -24,7 +24,8 @@ HostSite Model::find(const std::string& site) const {
       names.push_back(host->sites()[i].name);
     }
   }
-  throw Error(ErrorKind::not_found, str("the model has no module '", site, "'"), "", did_you_mean(site, names));
+  throw Error(ErrorKind::not_found, str("the model has no module '", site, "'"), "",
+              did_you_mean(site, names));
 }
 
 std::unique_ptr<Model> load_model(const ModelFiles& files, const LoadOptions& options) {

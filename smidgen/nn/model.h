@@ -1,12 +1,12 @@
 // A model: hosts by their HF names, and the forward pass that a family builds from them.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "smidgen/base/json.h"
 #include "smidgen/io/model_files.h"
@@ -18,7 +18,8 @@
 namespace smidgen {
 
 struct LoadOptions {
-  std::string dtype = "auto";          // arithmetic: auto, fp32, bf16 (auto: bf16 where the machine multiplies it)
+  std::string dtype =
+      "auto";  // arithmetic: auto, fp32, bf16 (auto: bf16 where the machine multiplies it)
   std::string base_format = "native";  // storage: native, or a name of the weight formats
 };
 
@@ -30,11 +31,12 @@ struct HostSite {
   SlotTable& slots() const { return host->slots(index); }
 };
 
-// One tensor of a model and where its rows are read: fp32 [rows, columns], merged values while an adapter is merged.
+// One tensor of a model and where its rows are read: fp32 [rows, columns], merged values while an
+// adapter is merged.
 struct ModelTensor {
-  std::string name;            // "model.layers.0.self_attn.q_proj.weight"
+  std::string name;  // "model.layers.0.self_attn.q_proj.weight"
   std::vector<int64_t> shape;
-  std::string format;          // storage in the model: "fp32", "bf16"
+  std::string format;  // storage in the model: "fp32", "bf16"
   std::function<at::Tensor(int64_t row0, int64_t row1)> rows;
 };
 
@@ -42,8 +44,8 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  // Hidden states after the last norm, fp32 [n, width]. With a cache, the stream holds the new tokens only: their keys and
-  // values are appended, and attention sees the cached ones too.
+  // Hidden states after the last norm, fp32 [n, width]. With a cache, the stream holds the new
+  // tokens only: their keys and values are appended, and attention sees the cached ones too.
   virtual at::Tensor forward(const Stream& stream, KvCache* cache = nullptr) const = 0;
   // Scores of the next token for rows of hidden states: fp32 [n, vocabulary].
   virtual at::Tensor logits(const at::Tensor& hidden, const Rows& rows) const = 0;
@@ -51,19 +53,20 @@ class Model {
   virtual at::Tensor loss_sum(const at::Tensor& hidden, const Batch& batch) const = 0;
   virtual KvCache make_cache(int64_t sequences, int64_t capacity) const = 0;
 
-  // Every tensor of the model in HF's names and order: what a writer needs. A tied weight comes once.
+  // Every tensor of the model in HF's names and order: what a writer needs. A tied weight comes
+  // once.
   virtual std::vector<ModelTensor> tensors() const = 0;
 
-  const Json& config() const { return config_; }        // HF config.json, also for models from GGUF
+  const Json& config() const { return config_; }  // HF config.json, also for models from GGUF
   std::string family() const { return family_; }
   int64_t vocabulary() const { return vocabulary_; }
-  int64_t context() const { return context_; }          // longest sequence that the model was made for
+  int64_t context() const { return context_; }  // longest sequence that the model was made for
   int64_t width() const { return width_; }
   Arithmetic arithmetic() const { return arithmetic_; }
   size_t weight_bytes() const;
 
   const std::vector<Site>& sites() const { return sites_; }
-  HostSite find(const std::string& site) const;         // not_found with the nearest names
+  HostSite find(const std::string& site) const;  // not_found with the nearest names
   const std::vector<std::unique_ptr<Host>>& hosts() const { return hosts_; }
 
  protected:

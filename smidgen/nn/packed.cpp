@@ -17,8 +17,10 @@ at::Tensor to_long(const std::vector<int32_t>& values) {
 }  // namespace
 
 Batch to_batch(const PackedBatch& packed, int slot) {
-  SMIDGEN_ASSERT(!packed.starts.empty() && packed.starts.back() == static_cast<int64_t>(packed.ids.size()));
-  SMIDGEN_ASSERT(packed.targets.size() == packed.ids.size() && packed.positions.size() == packed.ids.size());
+  SMIDGEN_ASSERT(!packed.starts.empty() &&
+                 packed.starts.back() == static_cast<int64_t>(packed.ids.size()));
+  SMIDGEN_ASSERT(packed.targets.size() == packed.ids.size() &&
+                 packed.positions.size() == packed.ids.size());
   Batch batch;
   batch.main.ids = to_long(packed.ids);
   batch.main.positions = to_long(packed.positions);

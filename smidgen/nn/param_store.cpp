@@ -1,8 +1,8 @@
 #include "smidgen/nn/param_store.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
+
+#include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/sha256.h"
@@ -19,7 +19,8 @@ int64_t elements(const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-void ParamStore::place(Parameter& p, at::Tensor value, at::Tensor grad, at::Tensor m, at::Tensor v) {
+void ParamStore::place(Parameter& p, at::Tensor value, at::Tensor grad, at::Tensor m,
+                       at::Tensor v) {
   p.value_ = value.detach();  // a view that is a leaf of its own
   p.grad_ = grad;
   p.m_ = m;
@@ -32,7 +33,8 @@ std::vector<Parameter*> ParamStore::add(const std::vector<ParamSpec>& specs) {
   int64_t total = 0;
   for (const ParamSpec& spec : specs) total += elements(spec.shape);
   Arena arena;
-  for (at::Tensor* t : {&arena.value, &arena.grad, &arena.m, &arena.v}) *t = at::zeros({total}, at::kFloat);
+  for (at::Tensor* t : {&arena.value, &arena.grad, &arena.m, &arena.v})
+    *t = at::zeros({total}, at::kFloat);
   std::vector<Parameter*> added;
   int64_t offset = 0;
   for (const ParamSpec& spec : specs) {
@@ -98,7 +100,8 @@ std::string ParamStore::digest() const {
     const std::string path = p->spec().path();
     hash.update(std::as_bytes(std::span(path.data(), path.size())));
     const at::Tensor values = p->value_.detach().contiguous();
-    hash.update(std::as_bytes(std::span(values.const_data_ptr<float>(), static_cast<size_t>(values.numel()))));
+    hash.update(std::as_bytes(
+        std::span(values.const_data_ptr<float>(), static_cast<size_t>(values.numel()))));
   }
   return hash.hex();
 }
@@ -120,7 +123,8 @@ void ParamStore::reshape_rows(Parameter& p, const std::vector<int64_t>& keep, in
   std::vector<int64_t> tail = p.spec_.shape;
   tail[0] = fresh;
   auto rebuilt = [&](const at::Tensor& old) {
-    return at::cat({old.detach().index_select(0, index), at::zeros(tail, at::kFloat)}, 0).contiguous();
+    return at::cat({old.detach().index_select(0, index), at::zeros(tail, at::kFloat)}, 0)
+        .contiguous();
   };
   Arena arena{rebuilt(p.value_), rebuilt(p.grad_), rebuilt(p.m_), rebuilt(p.v_)};
   std::vector<int64_t> counts;

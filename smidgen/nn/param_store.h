@@ -1,8 +1,7 @@
-// Everything that is trained, in fp32 arenas {value, grad, m, v}. A parameter is a handle: a name, a shape, and
-// where its rows lie. Values and gradients are views of the arenas, so an optimiser walks flat memory.
+// Everything that is trained, in fp32 arenas {value, grad, m, v}. A parameter is a handle: a name,
+// a shape, and where its rows lie. Values and gradients are views of the arenas, so an optimiser
+// walks flat memory.
 #pragma once
-
-#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <functional>
@@ -10,6 +9,8 @@
 #include <span>
 #include <string>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 namespace smidgen {
 
@@ -25,7 +26,9 @@ struct ParamSpec {
 class Parameter {
  public:
   const ParamSpec& spec() const { return spec_; }
-  const at::Tensor& value() const { return value_; }  // leaf of the graph; its .grad() is a view of the arena
+  const at::Tensor& value() const {
+    return value_;
+  }  // leaf of the graph; its .grad() is a view of the arena
   at::Tensor gradient() const { return grad_; }
   at::Tensor first_moment() const { return m_; }
   at::Tensor second_moment() const { return v_; }
@@ -33,7 +36,8 @@ class Parameter {
   int64_t size() const { return value_.numel(); }
   int64_t active_rows() const { return active_; }
   bool frozen() const { return frozen_; }
-  // Optimiser steps that each row has seen: bias correction must not start anew for a row that survives an edit.
+  // Optimiser steps that each row has seen: bias correction must not start anew for a row that
+  // survives an edit.
   std::span<const int64_t> counts() const { return counts_; }
 
  private:
@@ -66,8 +70,9 @@ class ParamStore {
   // ---- edits (see train/edit.h). Surviving rows keep value, moments and counts.
   void set_frozen(Parameter& p, bool frozen);
   void set_active(Parameter& p, int64_t rows);
-  // Keeps the given rows, in their order, then appends `fresh` zero rows. Storage moves; the handle stays, and so
-  // does the Tensor it gave out only if nothing moved: attachments are made again after such an edit.
+  // Keeps the given rows, in their order, then appends `fresh` zero rows. Storage moves; the handle
+  // stays, and so does the Tensor it gave out only if nothing moved: attachments are made again
+  // after such an edit.
   void reshape_rows(Parameter& p, const std::vector<int64_t>& keep, int64_t fresh);
 
   // Marks one optimiser step as seen by the active rows.

@@ -37,13 +37,16 @@ void cut_top_k(std::vector<double>& s, int64_t k) {
   }
 }
 
-// A token goes when it and all less likely ones together do not exceed 1 - p; the most likely one always stays.
+// A token goes when it and all less likely ones together do not exceed 1 - p; the most likely one
+// always stays.
 void cut_top_p(std::vector<double>& s, double top_p) {
   if (top_p >= 1) return;
   const std::vector<double> p = softmax(s);
   std::vector<int32_t> order(s.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return p[static_cast<size_t>(a)] > p[static_cast<size_t>(b)]; });
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return p[static_cast<size_t>(a)] > p[static_cast<size_t>(b)];
+  });
   double tail = 0;
   for (size_t i = order.size(); i-- > 1;) {
     tail += p[static_cast<size_t>(order[i])];
@@ -65,21 +68,25 @@ void cut_min_p(std::vector<double>& s, double min_p) {
 
 Sampler::Sampler(const SampleOptions& options) : options_(options) {
   const auto demand = [](bool fine, const char* name, double value, const char* range) {
-    if (!fine) throw Error(ErrorKind::usage, str(name, " is ", value, ", but must be ", range), name);
+    if (!fine)
+      throw Error(ErrorKind::usage, str(name, " is ", value, ", but must be ", range), name);
   };
-  demand(options.temperature >= 0 && std::isfinite(options.temperature), "temperature", options.temperature, "0 or more");
+  demand(options.temperature >= 0 && std::isfinite(options.temperature), "temperature",
+         options.temperature, "0 or more");
   demand(options.top_k >= 0, "top_k", static_cast<double>(options.top_k), "0 or more");
   demand(options.top_p > 0 && options.top_p <= 1, "top_p", options.top_p, "above 0 and at most 1");
   demand(options.min_p >= 0 && options.min_p <= 1, "min_p", options.min_p, "between 0 and 1");
-  demand(options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty), "repetition_penalty",
-         options.repetition_penalty, "above 0");
+  demand(options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty),
+         "repetition_penalty", options.repetition_penalty, "above 0");
 }
 
-std::vector<double> Sampler::penalised(std::span<const float> scores, std::span<const int32_t> seen) const {
+std::vector<double> Sampler::penalised(std::span<const float> scores,
+                                       std::span<const int32_t> seen) const {
   SMIDGEN_ASSERT(!scores.empty());
   std::vector<double> s(scores.begin(), scores.end());
   if (std::any_of(s.begin(), s.end(), [](double x) { return std::isnan(x); })) {
-    throw Error(ErrorKind::data, "the model's scores are not numbers (NaN)", "", "the weights or the adapter hold NaN or overflow");
+    throw Error(ErrorKind::data, "the model's scores are not numbers (NaN)", "",
+                "the weights or the adapter hold NaN or overflow");
   }
   if (options_.repetition_penalty != 1) {
     std::vector<bool> done(s.size());
@@ -91,12 +98,14 @@ std::vector<double> Sampler::penalised(std::span<const float> scores, std::span<
     }
   }
   if (!std::isfinite(s[static_cast<size_t>(highest(s))])) {
-    throw Error(ErrorKind::data, "the model's highest score is infinite", "", "the weights or the adapter overflow");
+    throw Error(ErrorKind::data, "the model's highest score is infinite", "",
+                "the weights or the adapter overflow");
   }
   return s;
 }
 
-std::vector<double> Sampler::probabilities(std::span<const float> scores, std::span<const int32_t> seen) const {
+std::vector<double> Sampler::probabilities(std::span<const float> scores,
+                                           std::span<const int32_t> seen) const {
   std::vector<double> s = penalised(scores, seen);
   if (greedy()) {
     std::vector<double> p(s.size(), 0.0);
@@ -110,7 +119,8 @@ std::vector<double> Sampler::probabilities(std::span<const float> scores, std::s
   return softmax(s);
 }
 
-int32_t Sampler::pick(std::span<const float> scores, std::span<const int32_t> seen, uint64_t position, uint64_t stream) const {
+int32_t Sampler::pick(std::span<const float> scores, std::span<const int32_t> seen,
+                      uint64_t position, uint64_t stream) const {
   if (greedy()) return highest(penalised(scores, seen));
   const std::vector<double> p = probabilities(scores, seen);
   const double u = Rng(options_.seed, "sample", position).uniform(stream);

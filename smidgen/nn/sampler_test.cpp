@@ -1,9 +1,9 @@
 #include "smidgen/nn/sampler.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <limits>
+
+#include <gtest/gtest.h>
 
 #include "smidgen/base/error.h"
 
@@ -22,13 +22,16 @@ void expect_near(const std::vector<double>& got, const std::vector<double>& want
   for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], wanted[i], 1e-6) << "token " << i;
 }
 
-std::vector<double> after(const SampleOptions& options, const std::vector<double>& p, std::vector<int32_t> seen = {}) {
+std::vector<double> after(const SampleOptions& options, const std::vector<double>& p,
+                          std::vector<int32_t> seen = {}) {
   return Sampler(options).probabilities(logs(p), seen);
 }
 
 const std::vector<double> kP = {0.1, 0.4, 0.05, 0.3, 0.15};
 
-TEST(Sampler, PlainIsSoftmax) { expect_near(after({}, kP), kP); }
+TEST(Sampler, PlainIsSoftmax) {
+  expect_near(after({}, kP), kP);
+}
 
 TEST(Sampler, GreedyTakesTheFirstOfEquals) {
   const std::vector<float> s = {1, 3, 3, 2};
@@ -73,8 +76,8 @@ TEST(Sampler, RepetitionPenaltyDividesPositiveAndMultipliesNegativeScoresOnce) {
   EXPECT_EQ(Sampler({.greedy = true, .repetition_penalty = 8}).pick(s, seen, 0), 2);
 }
 
-// Temperature comes before top-p: at t = 1/2 the highest has 0.16 / 0.285 = 0.56 and is enough for 0.5, which 0.4 is not.
-// Top-k comes before top-p: of {0.4, 0.3} the highest has 0.57.
+// Temperature comes before top-p: at t = 1/2 the highest has 0.16 / 0.285 = 0.56 and is enough for
+// 0.5, which 0.4 is not. Top-k comes before top-p: of {0.4, 0.3} the highest has 0.57.
 TEST(Sampler, OrderOfTheSteps) {
   expect_near(after({.temperature = 0.5, .top_p = 0.5}, kP), {0, 1, 0, 0, 0});
   expect_near(after({.top_k = 2, .top_p = 0.5}, kP), {0, 1, 0, 0, 0});
@@ -86,7 +89,8 @@ TEST(Sampler, DrawsFollowTheProbabilities) {
   const std::vector<float> s = logs(kP);
   std::vector<int> counts(kP.size());
   constexpr int kDraws = 20000;
-  for (int i = 0; i < kDraws; ++i) ++counts[static_cast<size_t>(sampler.pick(s, {}, static_cast<uint64_t>(i)))];
+  for (int i = 0; i < kDraws; ++i)
+    ++counts[static_cast<size_t>(sampler.pick(s, {}, static_cast<uint64_t>(i)))];
   for (size_t i = 0; i < kP.size(); ++i) {
     EXPECT_NEAR(counts[i], kDraws * kP[i], 5 * std::sqrt(kDraws * kP[i] * (1 - kP[i])));
   }
@@ -105,7 +109,8 @@ TEST(Sampler, RefusesWhatHasNoMeaning) {
   EXPECT_THROW(Sampler({.top_p = 0}), Error);
   EXPECT_THROW(Sampler({.min_p = 1.5}), Error);
   EXPECT_THROW(Sampler({.repetition_penalty = 0}), Error);
-  const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN(),
+              inf = std::numeric_limits<float>::infinity();
   EXPECT_THROW(Sampler({}).pick(std::vector<float>{0, nan}, {}, 0), Error);
   EXPECT_THROW(Sampler({.greedy = true}).pick(std::vector<float>{0, inf}, {}, 0), Error);
   EXPECT_EQ(Sampler({}).pick(std::vector<float>{-inf, 0}, {}, 0), 1);

@@ -10,9 +10,12 @@ namespace smidgen {
 
 std::string_view to_string(SiteKind kind) {
   switch (kind) {
-    case SiteKind::linear: return "linear";
-    case SiteKind::embedding: return "embedding";
-    case SiteKind::norm: return "norm";
+    case SiteKind::linear:
+      return "linear";
+    case SiteKind::embedding:
+      return "embedding";
+    case SiteKind::norm:
+      return "norm";
   }
   return "unknown";
 }
@@ -20,7 +23,8 @@ std::string_view to_string(SiteKind kind) {
 namespace {
 
 bool ends_after_dot(const std::string& path, const std::string& item) {
-  return path == item || (path.size() > item.size() && path.ends_with(item) && path[path.size() - item.size() - 1] == '.');
+  return path == item || (path.size() > item.size() && path.ends_with(item) &&
+                          path[path.size() - item.size() - 1] == '.');
 }
 
 // One item against one site. Regular expressions are compiled by the caller, once.
@@ -45,28 +49,32 @@ std::vector<std::string> leaf_names(const std::vector<Site>& sites) {
 
 }  // namespace
 
-std::vector<const Site*> match(const std::vector<Site>& sites, const Targets& targets, const Targets& exclude,
-                               bool must_match) {
+std::vector<const Site*> match(const std::vector<Site>& sites, const Targets& targets,
+                               const Targets& exclude, bool must_match) {
   std::vector<Item> wanted, unwanted;
   for (const std::string& item : targets.items) wanted.emplace_back(item);
   for (const std::string& item : exclude.items) unwanted.emplace_back(item);
   for (const Item& item : wanted) {
-    const bool hits = std::any_of(sites.begin(), sites.end(), [&](const Site& s) { return item.picks(s); });
+    const bool hits =
+        std::any_of(sites.begin(), sites.end(), [&](const Site& s) { return item.picks(s); });
     if (!hits && must_match) {
       const std::vector<std::string> known = leaf_names(sites);
-      throw Error(ErrorKind::usage, str("target '", item.text, "' matches no module of the model"), "target",
+      throw Error(ErrorKind::usage, str("target '", item.text, "' matches no module of the model"),
+                  "target",
                   did_you_mean(item.text, known, str("its modules are named ", join(known))));
     }
   }
   std::vector<const Site*> picked;
   for (const Site& site : sites) {
     const auto picks = [&](const Item& item) { return item.picks(site); };
-    if (std::any_of(wanted.begin(), wanted.end(), picks) && std::none_of(unwanted.begin(), unwanted.end(), picks)) {
+    if (std::any_of(wanted.begin(), wanted.end(), picks) &&
+        std::none_of(unwanted.begin(), unwanted.end(), picks)) {
       picked.push_back(&site);
     }
   }
   if (picked.empty() && must_match) {
-    throw Error(ErrorKind::usage, "nothing to train: no module is left after the exclusions", "target");
+    throw Error(ErrorKind::usage, "nothing to train: no module is left after the exclusions",
+                "target");
   }
   return picked;
 }

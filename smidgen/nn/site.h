@@ -14,23 +14,27 @@ enum class SiteKind { linear, embedding, norm };
 
 std::string_view to_string(SiteKind kind);
 
-// `name` is the HF module path ("model.layers.3.self_attn.q_proj"), so that adapter files need no mapping.
+// `name` is the HF module path ("model.layers.3.self_attn.q_proj"), so that adapter files need no
+// mapping.
 struct Site {
   std::string name;
   SiteKind kind = SiteKind::linear;
-  int64_t out = 0, in = 0;   // weight [out, in]; embedding [vocabulary, width]; norm [out] with in = 1
+  int64_t out = 0,
+          in = 0;  // weight [out, in]; embedding [vocabulary, width]; norm [out] with in = 1
   bool bias = false;
-  int64_t layer = -1;        // first number in the path, -1 outside the blocks
-  bool output_head = false;  // maps the last hidden state to the vocabulary; "all-linear" leaves it out
-  std::string tied_to;       // site that owns the same weight, empty when the weight is its own
+  int64_t layer = -1;  // first number in the path, -1 outside the blocks
+  bool output_head =
+      false;            // maps the last hidden state to the vocabulary; "all-linear" leaves it out
+  std::string tied_to;  // site that owns the same weight, empty when the weight is its own
 };
 
-// The sites that `targets` picks, in model order: "all-linear" is every linear site but the output head; "re:..." is
-// matched against the whole path as Python's re.fullmatch does; any other item equals a path or ends it after a dot.
-// `exclude` takes the same forms and wins. With `must_match`, an item that picks nothing is a usage error that names the
-// nearest modules that exist; loading leaves it out, because there the tensors are the truth.
-// Source: huggingface/peft 0.21.2, tuners/tuners_utils.py.
-std::vector<const Site*> match(const std::vector<Site>& sites, const Targets& targets, const Targets& exclude = {},
-                               bool must_match = true);
+// The sites that `targets` picks, in model order: "all-linear" is every linear site but the output
+// head; "re:..." is matched against the whole path as Python's re.fullmatch does; any other item
+// equals a path or ends it after a dot. `exclude` takes the same forms and wins. With `must_match`,
+// an item that picks nothing is a usage error that names the nearest modules that exist; loading
+// leaves it out, because there the tensors are the truth. Source: huggingface/peft 0.21.2,
+// tuners/tuners_utils.py.
+std::vector<const Site*> match(const std::vector<Site>& sites, const Targets& targets,
+                               const Targets& exclude = {}, bool must_match = true);
 
 }  // namespace smidgen

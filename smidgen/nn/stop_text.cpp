@@ -9,7 +9,8 @@ namespace smidgen {
 
 StopText::StopText(std::vector<std::string> stops) : stops_(std::move(stops)) {
   for (const std::string& stop : stops_) {
-    if (stop.empty()) throw Error(ErrorKind::usage, "an empty stop string would end every text at once", "stop");
+    if (stop.empty())
+      throw Error(ErrorKind::usage, "an empty stop string would end every text at once", "stop");
   }
 }
 
@@ -35,6 +36,8 @@ std::string StopText::push(std::string_view piece) {
   return out;
 }
 
-std::string StopText::flush() { return std::exchange(held_, {}); }
+std::string StopText::flush() {
+  return std::exchange(held_, {});
+}
 
 }  // namespace smidgen

@@ -33,9 +33,12 @@ TEST(StopText, FlushGivesTheRest) {
   EXPECT_FALSE(text.stopped());
 }
 
-TEST(StopText, RefusesAnEmptyString) { EXPECT_THROW(StopText({""}), Error); }
+TEST(StopText, RefusesAnEmptyString) {
+  EXPECT_THROW(StopText({""}), Error);
+}
 
-// Over a small alphabet, cut anywhere, the result is the text before the first occurrence in the whole.
+// Over a small alphabet, cut anywhere, the result is the text before the first occurrence in the
+// whole.
 TEST(StopText, EqualsSearchingTheWhole) {
   const Rng rng(7, "stop text");
   uint64_t draw = 0;
@@ -43,7 +46,8 @@ TEST(StopText, EqualsSearchingTheWhole) {
   for (int round = 0; round < 3000; ++round) {
     std::string whole;
     for (int i = 0; i < 12; ++i) whole += static_cast<char>('a' + rng.below(draw++, 2));
-    const std::string stop = whole.substr(rng.below(draw++, 4), 1 + rng.below(draw++, 5)) + (round % 2 ? "a" : "");
+    const std::string stop =
+        whole.substr(rng.below(draw++, 4), 1 + rng.below(draw++, 5)) + (round % 2 ? "a" : "");
     StopText text({stop});
     std::string got;
     for (size_t at = 0; at < whole.size();) {

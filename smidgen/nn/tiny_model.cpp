@@ -1,8 +1,8 @@
 #include "smidgen/nn/tiny_model.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
+
+#include <torch/torch.h>
 
 #include "smidgen/base/rng.h"
 
@@ -15,8 +15,8 @@ class OwningTable : public TensorTable {
  public:
   explicit OwningTable(std::string where) : TensorTable(std::move(where)) {}
 
-  void add_normal(const std::string& name, const std::vector<int64_t>& shape, double mean, double deviation, Format format,
-                  uint64_t seed) {
+  void add_normal(const std::string& name, const std::vector<int64_t>& shape, double mean,
+                  double deviation, Format format, uint64_t seed) {
     SMIDGEN_ASSERT(format == Format::f32 || format == Format::bf16);
     at::Tensor values = at::empty(shape, at::kFloat);
     const Rng rng(seed, "tiny", 0, name);
@@ -27,7 +27,8 @@ class OwningTable : public TensorTable {
     if (format == Format::bf16) values = values.to(at::kBFloat16);
     owned_.push_back(values);
     const auto* bytes = static_cast<const std::byte*>(values.const_data_ptr());
-    add(name, {.format = format, .shape = shape, .bytes = {bytes, static_cast<size_t>(values.nbytes())}});
+    add(name,
+        {.format = format, .shape = shape, .bytes = {bytes, static_cast<size_t>(values.nbytes())}});
   }
 
  private:

@@ -1,5 +1,5 @@
-// How a family's tensors are called and laid out in files. A family is a table of rows; loading, writing and the check that
-// no tensor is left over are the same for all.
+// How a family's tensors are called and laid out in files. A family is a table of rows; loading,
+// writing and the check that no tensor is left over are the same for all.
 #pragma once
 
 #include <map>
@@ -20,8 +20,8 @@ struct TensorRow {
   const char* gguf;
   enum class Layout {
     plain,
-    // GGUF stores the rows of q and k of the llama architecture pair by pair ([head_dim / 2, 2] per head) where HF has
-    // two halves ([2, head_dim / 2]); read in HF's order.
+    // GGUF stores the rows of q and k of the llama architecture pair by pair ([head_dim / 2, 2] per
+    // head) where HF has two halves ([2, head_dim / 2]); read in HF's order.
     rotated,
   } layout = Layout::plain;
 };
@@ -29,7 +29,8 @@ struct TensorRow {
 // Reads tensors by their HF names from either kind of file and remembers which were taken.
 class WeightReader {
  public:
-  WeightReader(const ModelFiles& files, std::vector<TensorRow> table, std::vector<std::string> ignorable);
+  WeightReader(const ModelFiles& files, std::vector<TensorRow> table,
+               std::vector<std::string> ignorable);
 
   bool contains(const std::string& hf_name) const;
   // [rows, columns]; a mismatch names both shapes. `heads` is needed for rotated rows.

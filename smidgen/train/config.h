@@ -55,51 +55,78 @@ struct TrainConfig {
 
 template <class V>
 void fields(V& v, OptimizerConfig& c) {
-  v.choice("optimizer", c.optimizer, {"adamw", "sgd"}, {.help = "Update rule; both as in torch.optim"});
+  v.choice("optimizer", c.optimizer, {"adamw", "sgd"},
+           {.help = "Update rule; both as in torch.optim"});
   v("learning_rate", c.learning_rate, {.help = "Peak learning rate", .min = 0, .was = {"lr"}});
   v("weight_decay", c.weight_decay, {.help = "Decay, decoupled for adamw", .min = 0});
   v("beta1", c.beta1, {.help = "adamw: decay of the first moment", .min = 0, .max = 0.999999});
   v("beta2", c.beta2, {.help = "adamw: decay of the second moment", .min = 0, .max = 0.9999999});
   v("epsilon", c.epsilon, {.help = "adamw: added to the root of the second moment", .min = 0});
   v("momentum", c.momentum, {.help = "sgd: momentum", .min = 0, .max = 0.999999});
-  v("max_grad_norm", c.max_grad_norm, {.help = "Gradients are scaled down to this norm; 0 leaves them", .min = 0});
+  v("max_grad_norm", c.max_grad_norm,
+    {.help = "Gradients are scaled down to this norm; 0 leaves them", .min = 0});
 }
 
 template <class V>
 void fields(V& v, ScheduleConfig& c) {
-  v.choice("schedule", c.schedule, {"constant", "linear", "cosine", "wsd"},
-           {.help = "How the learning rate falls after the warm-up; wsd is warm-up, stable, decay"});
-  v("warmup_steps", c.warmup_steps, {.help = "Steps of linear rise from 0", .min = 0, .unit = "steps"});
-  v("decay_steps", c.decay_steps, {.help = "wsd: length of the final fall; a tenth of the run when unset", .min = 0, .unit = "steps"});
-  v("final_ratio", c.final_ratio, {.help = "Share of the peak that is left at the end", .min = 0, .max = 1});
+  v.choice(
+      "schedule", c.schedule, {"constant", "linear", "cosine", "wsd"},
+      {.help = "How the learning rate falls after the warm-up; wsd is warm-up, stable, decay"});
+  v("warmup_steps", c.warmup_steps,
+    {.help = "Steps of linear rise from 0", .min = 0, .unit = "steps"});
+  v("decay_steps", c.decay_steps,
+    {.help = "wsd: length of the final fall; a tenth of the run when unset",
+     .min = 0,
+     .unit = "steps"});
+  v("final_ratio", c.final_ratio,
+    {.help = "Share of the peak that is left at the end", .min = 0, .max = 1});
 }
 
 template <class V>
 void fields(V& v, DataConfig& c) {
-  v("data", c.data, {.help = "Training files: .jsonl with messages, prompt/completion or text, or plain text", .required = true});
+  v("data", c.data,
+    {.help = "Training files: .jsonl with messages, prompt/completion or text, or plain text",
+     .required = true});
   v("eval_data", c.eval_data, {.help = "Held-out files in the same forms"});
   v("max_length", c.max_length, {.help = "Longest sample", .min = 2, .unit = "tokens"});
-  v.choice("too_long", c.too_long, {"error", "skip", "truncate"}, {.help = "What to do with a longer one"});
-  v.choice("chat_template", c.chat_template, {"auto", "none"}, {.help = "Use the model's chat template where it has one"});
+  v.choice("too_long", c.too_long, {"error", "skip", "truncate"},
+           {.help = "What to do with a longer one"});
+  v.choice("chat_template", c.chat_template, {"auto", "none"},
+           {.help = "Use the model's chat template where it has one"});
   v("shuffle", c.shuffle, {.help = "Visit samples in a new order every epoch"});
 }
 
 template <class V>
 void fields(V& v, TrainConfig& c) {
   v.oneof("method", c.method, "method", {.help = "What is trained"});
-  v.oneof("policy", c.policy, "policy", {.help = "What decides during training which modules get how much"});
+  v.oneof("policy", c.policy, "policy",
+          {.help = "What decides during training which modules get how much"});
   fields(v, c.data);
-  v("batch_tokens", c.batch_tokens, {.help = "Tokens that one optimiser step aims at; samples are never split", .min = 1, .unit = "tokens"});
-  v("micro_tokens", c.micro_tokens, {.help = "Most tokens of one forward pass; 0 means batch_tokens", .min = 0, .unit = "tokens"});
-  v("max_steps", c.max_steps, {.help = "Optimiser steps; unset, epochs decide", .min = 0, .unit = "steps"});
+  v("batch_tokens", c.batch_tokens,
+    {.help = "Tokens that one optimiser step aims at; samples are never split",
+     .min = 1,
+     .unit = "tokens"});
+  v("micro_tokens", c.micro_tokens,
+    {.help = "Most tokens of one forward pass; 0 means batch_tokens", .min = 0, .unit = "tokens"});
+  v("max_steps", c.max_steps,
+    {.help = "Optimiser steps; unset, epochs decide", .min = 0, .unit = "steps"});
   v("epochs", c.epochs, {.help = "Passes over the data where max_steps is unset", .min = 0});
   fields(v, c.optimizer);
   fields(v, c.schedule);
-  v("eval_every", c.eval_every, {.help = "Score the held-out data every so many steps; 0 only before and after", .min = 0, .unit = "steps"});
-  v("early_stop", c.early_stop, {.help = "Stop after so many evaluations without a new best; 0 never", .min = 0});
-  v("save_every", c.save_every, {.help = "Checkpoint every so many steps; 0 only at the end", .min = 0, .unit = "steps"});
-  v("save_total_limit", c.save_total_limit, {.help = "Newest checkpoints to keep, the best one besides; 0 keeps all", .min = 0});
-  v("watchdog", c.watchdog, {.help = "Stop when a loss exceeds the last 50 by so many standard deviations; 0 watches for NaN only", .min = 0});
+  v("eval_every", c.eval_every,
+    {.help = "Score the held-out data every so many steps; 0 only before and after",
+     .min = 0,
+     .unit = "steps"});
+  v("early_stop", c.early_stop,
+    {.help = "Stop after so many evaluations without a new best; 0 never", .min = 0});
+  v("save_every", c.save_every,
+    {.help = "Checkpoint every so many steps; 0 only at the end", .min = 0, .unit = "steps"});
+  v("save_total_limit", c.save_total_limit,
+    {.help = "Newest checkpoints to keep, the best one besides; 0 keeps all", .min = 0});
+  v("watchdog", c.watchdog,
+    {.help = "Stop when a loss exceeds the last 50 by so many standard deviations; 0 watches for "
+             "NaN only",
+     .min = 0});
   v("seed", c.seed, {.help = "Decides starting values, order and every other draw", .min = 0});
 }
 

@@ -8,11 +8,12 @@ namespace smidgen {
 
 namespace {
 
-constexpr std::array<std::pair<Edit::Kind, const char*>, 5> kKinds = {{{Edit::Kind::freeze, "freeze"},
-                                                                       {Edit::Kind::thaw, "thaw"},
-                                                                       {Edit::Kind::activate, "activate"},
-                                                                       {Edit::Kind::grow, "grow"},
-                                                                       {Edit::Kind::shrink, "shrink"}}};
+constexpr std::array<std::pair<Edit::Kind, const char*>, 5> kKinds = {
+    {{Edit::Kind::freeze, "freeze"},
+     {Edit::Kind::thaw, "thaw"},
+     {Edit::Kind::activate, "activate"},
+     {Edit::Kind::grow, "grow"},
+     {Edit::Kind::shrink, "shrink"}}};
 
 }  // namespace
 
@@ -37,7 +38,8 @@ Edit Edit::from_json(const Json& json) {
       known = true;
     }
   }
-  if (!known) throw Error(ErrorKind::format, str("there is no edit '", word, "'"), "structure.json");
+  if (!known)
+    throw Error(ErrorKind::format, str("there is no edit '", word, "'"), "structure.json");
   edit.parameter = json.at("parameter");
   edit.rows = json.value("rows", int64_t{0});
   edit.keep = json.value("keep", std::vector<int64_t>{});
@@ -46,12 +48,19 @@ Edit Edit::from_json(const Json& json) {
 
 void apply(ParamStore& store, const Edit& edit) {
   Parameter& p = store.find(edit.parameter);
-  const auto refuse = [&](const std::string& why) { throw Error(ErrorKind::mismatch, why, edit.parameter); };
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorKind::mismatch, why, edit.parameter);
+  };
   switch (edit.kind) {
-    case Edit::Kind::freeze: store.set_frozen(p, true); break;
-    case Edit::Kind::thaw: store.set_frozen(p, false); break;
+    case Edit::Kind::freeze:
+      store.set_frozen(p, true);
+      break;
+    case Edit::Kind::thaw:
+      store.set_frozen(p, false);
+      break;
     case Edit::Kind::activate:
-      if (edit.rows < 0 || edit.rows > p.rows()) refuse(str("cannot activate ", edit.rows, " of ", p.rows(), " rows"));
+      if (edit.rows < 0 || edit.rows > p.rows())
+        refuse(str("cannot activate ", edit.rows, " of ", p.rows(), " rows"));
       store.set_active(p, edit.rows);
       break;
     case Edit::Kind::grow: {
@@ -90,7 +99,8 @@ Json EditLog::to_json() const {
 
 EditLog EditLog::from_json(const Json& json) {
   EditLog log;
-  for (const Json& entry : json) log.entries_.push_back({entry.at("step").get<int64_t>(), Edit::from_json(entry)});
+  for (const Json& entry : json)
+    log.entries_.push_back({entry.at("step").get<int64_t>(), Edit::from_json(entry)});
   return log;
 }
 

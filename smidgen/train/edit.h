@@ -1,5 +1,6 @@
-// What a budget policy may do to the trainable part of a run. Edits are applied between steps, recorded in order, and
-// replayed when a run resumes, so that structure never has to be guessed from tensor shapes.
+// What a budget policy may do to the trainable part of a run. Edits are applied between steps,
+// recorded in order, and replayed when a run resumes, so that structure never has to be guessed
+// from tensor shapes.
 #pragma once
 
 #include <string>
@@ -18,7 +19,7 @@ struct Edit {
     grow,      // append `rows` zero rows
     shrink,    // keep the rows of `keep`, in that order
   } kind = Kind::freeze;
-  std::string parameter;      // path in the store
+  std::string parameter;  // path in the store
   int64_t rows = 0;
   std::vector<int64_t> keep;
 
@@ -28,7 +29,8 @@ struct Edit {
   bool moves_storage() const { return kind == Kind::grow || kind == Kind::shrink; }
 };
 
-// Throws mismatch when an edit does not fit its parameter. Rows that survive keep value, moments and step counts.
+// Throws mismatch when an edit does not fit its parameter. Rows that survive keep value, moments
+// and step counts.
 void apply(ParamStore& store, const Edit& edit);
 
 // Every edit of a run with the step before which it was applied.

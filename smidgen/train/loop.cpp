@@ -1,9 +1,9 @@
 #include "smidgen/train/loop.h"
 
-#include <torch/torch.h>
-
 #include <chrono>
 #include <cmath>
+
+#include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/log.h"
@@ -17,8 +17,10 @@
 namespace smidgen {
 
 LoaderConfig loader_config(const TrainConfig& config) {
-  return {.batch_tokens = config.batch_tokens, .micro_tokens = config.micro_tokens,
-          .seed = static_cast<uint64_t>(config.seed), .shuffle = config.data.shuffle};
+  return {.batch_tokens = config.batch_tokens,
+          .micro_tokens = config.micro_tokens,
+          .seed = static_cast<uint64_t>(config.seed),
+          .shuffle = config.data.shuffle};
 }
 
 int64_t total_steps(const TrainConfig& config, const Dataset& data) {
@@ -39,11 +41,14 @@ Loop::Loop(LoopSetup setup)
       loader_(s_.data.lengths(), loader_config(s_.config)),
       watchdog_(s_.config.watchdog),
       checkpoints_(s_.run.checkpoints()) {
-  if (!s_.config.policy.name.empty()) policy_ = budgets().find(s_.config.policy.name).start(s_.config.policy.config);
+  if (!s_.config.policy.name.empty())
+    policy_ = budgets().find(s_.config.policy.name).start(s_.config.policy.config);
   s_.adapter.attach(s_.model, s_.slot);
 }
 
-Loop::~Loop() { Adapter::detach(s_.model, s_.slot); }
+Loop::~Loop() {
+  Adapter::detach(s_.model, s_.slot);
+}
 
 LoopView Loop::view() const {
   return {s_.adapter, state_.step + 1, total_, static_cast<uint64_t>(s_.config.seed)};
@@ -60,7 +65,9 @@ bool Loop::resume() {
   read_trainables(latest->path, s_.adapter.store());
   s_.adapter.attach(s_.model, s_.slot);
   if (s_.adapter.store().digest() != state.at("digest").get<std::string>()) {
-    throw Error(ErrorKind::format, "the checkpoint's parameters do not have the digest that was saved with them", latest->path.string());
+    throw Error(ErrorKind::format,
+                "the checkpoint's parameters do not have the digest that was saved with them",
+                latest->path.string());
   }
   loader_.restore(state_.loader);
   watchdog_.restore(state_.watchdog);
@@ -76,7 +83,8 @@ void Loop::open_logs() {
     events_.emplace(EventWriter::create(s_.run.events()));
     state_.events_file = events_->path().filename().string();
   } else {
-    events_.emplace(EventWriter::resume(s_.run.events() / state_.events_file, state_.events_offset));
+    events_.emplace(
+        EventWriter::resume(s_.run.events() / state_.events_file, state_.events_offset));
   }
 }
 
@@ -131,13 +139,15 @@ StepRecord Loop::train_step() {
   if (s_.events.gradients) s_.events.gradients(record.step);
   record.grad_norm = clip_gradients(store, s_.config.optimizer.max_grad_norm);
   watchdog_.check(record.step, record.loss, record.grad_norm, describe(step));
-  record.learning_rate = s_.config.optimizer.learning_rate * schedule_ratio(s_.config.schedule, record.step, total_);
+  record.learning_rate =
+      s_.config.optimizer.learning_rate * schedule_ratio(s_.config.schedule, record.step, total_);
   optimizer_step(store, s_.config.optimizer, record.learning_rate);
   if (policy_) apply_edits(policy_->after_step(view()));
   state_.step = record.step;
   state_.tokens += step.tokens;
   state_.loader = loader_.state();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   record.tokens_per_s = static_cast<double>(step.tokens) / std::max(seconds, 1e-9);
   record.peak_mb = static_cast<double>(peak_rss()) / (1 << 20);
   return record;
@@ -161,8 +171,14 @@ void Loop::note_eval(double loss) {
 }
 
 void Loop::log(const StepRecord& r, bool digest) {
-  Json line = {{"step", r.step}, {"loss", r.loss}, {"tokens", r.tokens}, {"answers", r.answers}, {"lr", r.learning_rate},
-               {"grad_norm", r.grad_norm}, {"tokens_per_s", std::round(r.tokens_per_s * 10) / 10}, {"peak_mb", std::round(r.peak_mb * 10) / 10}};
+  Json line = {{"step", r.step},
+               {"loss", r.loss},
+               {"tokens", r.tokens},
+               {"answers", r.answers},
+               {"lr", r.learning_rate},
+               {"grad_norm", r.grad_norm},
+               {"tokens_per_s", std::round(r.tokens_per_s * 10) / 10},
+               {"peak_mb", std::round(r.peak_mb * 10) / 10}};
   if (r.eval_loss) line["eval_loss"] = *r.eval_loss;
   if (digest) line["digest"] = s_.adapter.store().digest();
   metrics_->append(line);
@@ -184,7 +200,9 @@ void Loop::save() {
   Retention retention{.total_limit = s_.config.save_total_limit};
   if (state_.best) retention.best = state_.best->step;
   const Checkpoint made = checkpoints_.save(
-      state_.step, state, [&](const fs::path& folder) { write_trainables(folder, s_.adapter.store(), state_.edits); }, retention);
+      state_.step, state,
+      [&](const fs::path& folder) { write_trainables(folder, s_.adapter.store(), state_.edits); },
+      retention);
   saved_step_ = state_.step;
   if (s_.events.saved) s_.events.saved(state_.step, made.path);
 }
@@ -206,8 +224,9 @@ LoopResult Loop::run() {
     }
     const bool last = state_.step == total_ || stop;
     const bool due = every(s_.config.save_every) || last;
-    // Asked once: a signal that arrives later waits for the next boundary. The line of this step must not show that
-    // somebody interrupted, or a resumed run's log would differ from an uninterrupted one's.
+    // Asked once: a signal that arrives later waits for the next boundary. The line of this step
+    // must not show that somebody interrupted, or a resumed run's log would differ from an
+    // uninterrupted one's.
     const bool interrupted = stop_requested() != 0 && !last;
     log(record, due);
     if (s_.events.step) s_.events.step(record);

@@ -1,8 +1,9 @@
-// The training loop: steps, evaluation, checkpoints, resume. It knows methods and policies by their interfaces only.
+// The training loop: steps, evaluation, checkpoints, resume. It knows methods and policies by their
+// interfaces only.
 //
-// Arithmetic of a step: backward takes the SUM of token losses of each micro-batch; when all are done, gradients are divided
-// once by the step's number of answer tokens, then clipped. So the result does not depend on how a step is cut into
-// micro-batches, beyond rounding.
+// Arithmetic of a step: backward takes the SUM of token losses of each micro-batch; when all are
+// done, gradients are divided once by the step's number of answer tokens, then clipped. So the
+// result does not depend on how a step is cut into micro-batches, beyond rounding.
 #pragma once
 
 #include <functional>
@@ -35,20 +36,21 @@ struct StepRecord {
 // What the loop tells whoever shows or records it. All calls come between steps.
 struct LoopEvents {
   std::function<void(const StepRecord&)> step;
-  std::function<void(int64_t step)> gradients;                           // after backward, before anything moves
+  std::function<void(int64_t step)> gradients;  // after backward, before anything moves
   std::function<void(int64_t step, const fs::path&)> saved;
 };
 
 struct LoopSetup {
   Model& model;
-  Adapter& adapter;        // attached here at `slot`
+  Adapter& adapter;  // attached here at `slot`
   const Dataset& data;
   const Dataset* eval_data = nullptr;
   const TrainConfig& config;
   const RunFolder& run;
   RunIdentity identity;
   bool allow_inexact_resume = false;
-  std::function<void(const fs::path&)> save_artefact;  // writes what the method makes of the trained parameters
+  std::function<void(const fs::path&)>
+      save_artefact;  // writes what the method makes of the trained parameters
   LoopEvents events = {};
   int slot = 1;
 };
@@ -72,12 +74,12 @@ class Loop {
   int64_t total() const { return total_; }
   int64_t done() const { return state_.step; }
 
-  // Goes back to the last complete checkpoint of the run folder: parameters, structure, loader, logs. False when there is
-  // none and the run starts at step 0. Call before run().
+  // Goes back to the last complete checkpoint of the run folder: parameters, structure, loader,
+  // logs. False when there is none and the run starts at step 0. Call before run().
   bool resume();
 
-  // To the end, to the early stop, or to a signal: then it saves and throws interrupted. A watchdog's stop leaves the last
-  // checkpoint as it is.
+  // To the end, to the early stop, or to a signal: then it saves and throws interrupted. A
+  // watchdog's stop leaves the last checkpoint as it is.
   LoopResult run();
 
  private:

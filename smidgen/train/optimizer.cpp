@@ -33,12 +33,19 @@ void optimizer_step(ParamStore& store, const OptimizerConfig& c, double learning
     float* v = p->second_moment().mutable_data_ptr<float>();
     runs_of(*p, [&](int64_t begin, int64_t n, int64_t count) {
       if (c.optimizer == "sgd") {
-        sgd_step({.learning_rate = learning_rate, .momentum = c.momentum, .weight_decay = c.weight_decay, .nesterov = false,
+        sgd_step({.learning_rate = learning_rate,
+                  .momentum = c.momentum,
+                  .weight_decay = c.weight_decay,
+                  .nesterov = false,
                   .first = count == 1},
                  n, value + begin, grad + begin, c.momentum > 0 ? m + begin : nullptr);
       } else {
-        adamw_step({.learning_rate = learning_rate, .beta1 = c.beta1, .beta2 = c.beta2, .eps = c.epsilon,
-                    .weight_decay = c.weight_decay, .count = count},
+        adamw_step({.learning_rate = learning_rate,
+                    .beta1 = c.beta1,
+                    .beta2 = c.beta2,
+                    .eps = c.epsilon,
+                    .weight_decay = c.weight_decay,
+                    .count = count},
                    n, value + begin, grad + begin, m + begin, v + begin);
       }
     });

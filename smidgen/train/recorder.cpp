@@ -1,9 +1,9 @@
 #include "smidgen/train/recorder.h"
 
+#include <ctime>
+
 #include <torch/torch.h>
 #include <torch/version.h>
-
-#include <ctime>
 
 #include "smidgen/base/cpu.h"
 #include "smidgen/base/memory.h"
@@ -22,13 +22,15 @@ std::string now() {
   return text;
 }
 
-void flatten(const Resolved& resolved, const Json& values, const std::string& prefix, std::vector<RecipeRow>& rows) {
+void flatten(const Resolved& resolved, const Json& values, const std::string& prefix,
+             std::vector<RecipeRow>& rows) {
   for (const auto& [key, value] : values.items()) {
     const std::string path = prefix + key;
     if (value.is_object()) {
       flatten(resolved, value, path + ".", rows);
     } else {
-      rows.push_back({path, value.is_string() ? value.get<std::string>() : value.dump(), resolved.origin(path).text()});
+      rows.push_back({path, value.is_string() ? value.get<std::string>() : value.dump(),
+                      resolved.origin(path).text()});
     }
   }
 }
@@ -36,10 +38,12 @@ void flatten(const Resolved& resolved, const Json& values, const std::string& pr
 }  // namespace
 
 RunRecorder::RunRecorder(const RunFolder& run, bool resumed) : run_(run) {
-  if (resumed && fs::exists(run.root() / "report.json")) report_ = from_run_folder(run.root().string());
+  if (resumed && fs::exists(run.root() / "report.json"))
+    report_ = from_run_folder(run.root().string());
 }
 
-void RunRecorder::first_batch(const Dataset& data, const std::vector<int64_t>& samples, const Tokenizer& tokenizer) {
+void RunRecorder::first_batch(const Dataset& data, const std::vector<int64_t>& samples,
+                              const Tokenizer& tokenizer) {
   report_.first_batch.clear();
   for (const int64_t i : samples) {
     std::vector<TokenSpan> spans;
@@ -86,8 +90,10 @@ void RunRecorder::environment() {
 void RunRecorder::write() {
   report_.generated_at = now();
   write_file(run_.root() / "report.json", report_json(report_));
-  // Read back, so that the page shows exactly what the folder holds, curves included. Before the first step there are none.
-  if (fs::exists(run_.metrics())) write_file(run_.report(), render(from_run_folder(run_.root().string())));
+  // Read back, so that the page shows exactly what the folder holds, curves included. Before the
+  // first step there are none.
+  if (fs::exists(run_.metrics()))
+    write_file(run_.report(), render(from_run_folder(run_.root().string())));
 }
 
 }  // namespace smidgen

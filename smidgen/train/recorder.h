@@ -1,4 +1,5 @@
-// Collects what the report of a run shows beside its curves, and writes report.json and report.html.
+// Collects what the report of a run shows beside its curves, and writes report.json and
+// report.html.
 #pragma once
 
 #include <string>
@@ -16,14 +17,17 @@ namespace smidgen {
 
 class RunRecorder {
  public:
-  // With `resumed`, goes on from the report.json of the run, so that what was seen before the first step is kept.
+  // With `resumed`, goes on from the report.json of the run, so that what was seen before the first
+  // step is kept.
   RunRecorder(const RunFolder& run, bool resumed);
 
   RunReport& report() { return report_; }
 
   // Decodes the sequences of a batch, with what the loss sees marked.
-  void first_batch(const Dataset& data, const std::vector<int64_t>& samples, const Tokenizer& tokenizer);
-  // Reads the gradients after backward. With B = 0 half of a LoRA has none at the first step, so the second is judged.
+  void first_batch(const Dataset& data, const std::vector<int64_t>& samples,
+                   const Tokenizer& tokenizer);
+  // Reads the gradients after backward. With B = 0 half of a LoRA has none at the first step, so
+  // the second is judged.
   void gradients(const ParamStore& store);
   void recipe(const Resolved& resolved);
   void environment();

@@ -1,8 +1,8 @@
 #include "smidgen/train/showcase.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
+
+#include <torch/torch.h>
 
 #include "smidgen/base/sha256.h"
 #include "smidgen/base/signals.h"
@@ -22,16 +22,22 @@ size_t prompt_length(std::span<const uint8_t> answer) {
 
 }  // namespace
 
-Showcase::Showcase(const Model& model, const Tokenizer& tokenizer, std::vector<int32_t> stop_tokens, const Dataset* held_out,
-                   ShowcaseOptions options)
-    : model_(model), tokenizer_(tokenizer), stop_(std::move(stop_tokens)), held_out_(held_out), options_(options) {
+Showcase::Showcase(const Model& model, const Tokenizer& tokenizer, std::vector<int32_t> stop_tokens,
+                   const Dataset* held_out, ShowcaseOptions options)
+    : model_(model),
+      tokenizer_(tokenizer),
+      stop_(std::move(stop_tokens)),
+      held_out_(held_out),
+      options_(options) {
   if (!held_out_) return;
   std::vector<std::pair<std::string, int64_t>> order;
   for (int64_t i = 0; i < held_out_->size(); ++i) {
-    if (prompt_length(held_out_->answer(i)) > 1) order.emplace_back(sha256(std::as_bytes(held_out_->ids(i))), i);
+    if (prompt_length(held_out_->answer(i)) > 1)
+      order.emplace_back(sha256(std::as_bytes(held_out_->ids(i))), i);
   }
   std::sort(order.begin(), order.end());
-  for (size_t k = 0; k < order.size() && k < static_cast<size_t>(options_.prompts); ++k) chosen_.push_back(order[k].second);
+  for (size_t k = 0; k < order.size() && k < static_cast<size_t>(options_.prompts); ++k)
+    chosen_.push_back(order[k].second);
 }
 
 std::vector<std::string> Showcase::answers(int slot) const {
@@ -40,7 +46,8 @@ std::vector<std::string> Showcase::answers(int slot) const {
     throw_if_stopped();
     const auto ids = held_out_->ids(i);
     Prompt prompt;
-    prompt.ids.assign(ids.begin(), ids.begin() + static_cast<long>(prompt_length(held_out_->answer(i))));
+    prompt.ids.assign(ids.begin(),
+                      ids.begin() + static_cast<long>(prompt_length(held_out_->answer(i))));
     prompt.slot = slot;
     GenerateOptions options;
     options.sample.greedy = true;
@@ -59,14 +66,19 @@ void Showcase::before(RunReport& report) {
   options.per_sample = true;
   options.stop = [] { return stop_requested() != 0; };
   const EvalResult result = evaluate(model_, *held_out_, options);
-  report.held_out = HeldOut{.before = result.loss(), .after = result.loss(), .tokens = result.tokens, .samples = result.samples,
-                            .interval_low = {}, .interval_high = {}};
+  report.held_out = HeldOut{.before = result.loss(),
+                            .after = result.loss(),
+                            .tokens = result.tokens,
+                            .samples = result.samples,
+                            .interval_low = {},
+                            .interval_high = {}};
   report.samples.clear();
   const auto texts = answers(0);
   for (size_t k = 0; k < chosen_.size(); ++k) {
     const auto ids = held_out_->ids(chosen_[k]);
     const size_t cut = prompt_length(held_out_->answer(chosen_[k]));
-    report.samples.push_back({tokenizer_.decode(ids.subspan(0, cut), true), texts[k], "", tokenizer_.decode(ids.subspan(cut), true)});
+    report.samples.push_back({tokenizer_.decode(ids.subspan(0, cut), true), texts[k], "",
+                              tokenizer_.decode(ids.subspan(cut), true)});
   }
 }
 
@@ -75,7 +87,8 @@ void Showcase::after(RunReport& report, int slot) {
   EvalOptions options;
   options.per_sample = true;
   options.stop = [] { return stop_requested() != 0; };
-  // The base is scored again rather than remembered: a resumed run pairs as an uninterrupted one does.
+  // The base is scored again rather than remembered: a resumed run pairs as an uninterrupted one
+  // does.
   const EvalResult base = evaluate(model_, *held_out_, options);
   options.slot = slot;
   const EvalResult tuned = evaluate(model_, *held_out_, options);
@@ -84,7 +97,8 @@ void Showcase::after(RunReport& report, int slot) {
   report.held_out->interval_low = interval.low;
   report.held_out->interval_high = interval.high;
   const auto texts = answers(slot);
-  for (size_t k = 0; k < texts.size() && k < report.samples.size(); ++k) report.samples[k].after = texts[k];
+  for (size_t k = 0; k < texts.size() && k < report.samples.size(); ++k)
+    report.samples[k].after = texts[k];
 }
 
 }  // namespace smidgen

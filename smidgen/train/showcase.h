@@ -1,4 +1,5 @@
-// What a run shows of itself: held-out loss and a few answers, before the first step and after the last.
+// What a run shows of itself: held-out loss and a few answers, before the first step and after the
+// last.
 #pragma once
 
 #include "smidgen/eval/evaluate.h"
@@ -16,13 +17,14 @@ struct ShowcaseOptions {
 
 class Showcase {
  public:
-  // `held_out` may be null: then there is nothing to show. The prompts are the first by the SHA-256 of their ids, so that
-  // nobody picks the flattering ones.
-  Showcase(const Model& model, const Tokenizer& tokenizer, std::vector<int32_t> stop_tokens, const Dataset* held_out,
-           ShowcaseOptions options);
+  // `held_out` may be null: then there is nothing to show. The prompts are the first by the SHA-256
+  // of their ids, so that nobody picks the flattering ones.
+  Showcase(const Model& model, const Tokenizer& tokenizer, std::vector<int32_t> stop_tokens,
+           const Dataset* held_out, ShowcaseOptions options);
 
-  void before(RunReport& report);               // of the bare base
-  void after(RunReport& report, int slot);      // of what was trained, with the paired interval where `before` ran here
+  void before(RunReport& report);  // of the bare base
+  void after(RunReport& report,
+             int slot);  // of what was trained, with the paired interval where `before` ran here
 
  private:
   std::vector<std::string> answers(int slot) const;

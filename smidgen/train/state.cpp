@@ -11,29 +11,37 @@
 namespace smidgen {
 
 Json RunIdentity::to_json() const {
-  return {{"recipe", recipe}, {"base", base}, {"data", data}, {"threads", threads}, {"target", target}, {"versions", versions}};
+  return {{"recipe", recipe},   {"base", base},     {"data", data},
+          {"threads", threads}, {"target", target}, {"versions", versions}};
 }
 
 void RunIdentity::check(const Json& saved, bool allow_inexact) const {
   const Json mine = to_json();
-  const auto refuse = [&](const std::string& what, const Json& then, const Json& now, const std::string& hint) {
-    throw Error(ErrorKind::mismatch, str("cannot resume: ", what, " was ", then.dump(), " and is now ", now.dump()), "", hint);
+  const auto refuse = [&](const std::string& what, const Json& then, const Json& now,
+                          const std::string& hint) {
+    throw Error(ErrorKind::mismatch,
+                str("cannot resume: ", what, " was ", then.dump(), " and is now ", now.dump()), "",
+                hint);
   };
   for (const auto& [key, value] : mine["recipe"].items()) {
     const Json then = saved.at("recipe").value(key, Json());
-    if (then != value) refuse(key, then, value, "resume with the recipe of the run folder, or start a new run");
+    if (then != value)
+      refuse(key, then, value, "resume with the recipe of the run folder, or start a new run");
   }
   for (const char* key : {"base", "data"}) {
     if (saved.at(key) != mine[key]) {
-      refuse(str("the digest of the ", key), saved.at(key), mine[key], "the files changed since the run began");
+      refuse(str("the digest of the ", key), saved.at(key), mine[key],
+             "the files changed since the run began");
     }
   }
   for (const char* key : {"threads", "target", "versions"}) {
     if (saved.at(key) == mine[key]) continue;
     if (!allow_inexact) {
-      refuse(key, saved.at(key), mine[key], "this changes rounding; --allow-inexact-resume goes on all the same");
+      refuse(key, saved.at(key), mine[key],
+             "this changes rounding; --allow-inexact-resume goes on all the same");
     }
-    log_warning("resuming with ", key, " ", mine[key].dump(), " in place of ", saved.at(key).dump(), ": bits will differ");
+    log_warning("resuming with ", key, " ", mine[key].dump(), " in place of ", saved.at(key).dump(),
+                ": bits will differ");
   }
 }
 
@@ -53,7 +61,9 @@ Json RunState::to_json() const {
 
 RunState RunState::from_json(const Json& j, const Json& structure) {
   if (j.value("version", 0) != 1) {
-    throw Error(ErrorKind::unsupported, str("the checkpoint is of version ", j.value("version", 0), ", this build reads 1"), "state.json");
+    throw Error(ErrorKind::unsupported,
+                str("the checkpoint is of version ", j.value("version", 0), ", this build reads 1"),
+                "state.json");
   }
   RunState s;
   s.step = j.at("step");
@@ -84,12 +94,14 @@ void write_trainables(const fs::path& folder, const ParamStore& store, const Edi
   Json counts = Json::object();
   for (const auto& p : store.parameters()) {
     for (const auto& [prefix, part] : kParts) {
-      const at::Tensor t = part(*p);  // a view of an arena: contiguous, and alive as long as the store
+      const at::Tensor t =
+          part(*p);  // a view of an arena: contiguous, and alive as long as the store
       SMIDGEN_ASSERT(t.is_contiguous());
       TensorView view;
       view.format = Format::f32;
       view.shape = p->spec().shape;
-      view.bytes = std::as_bytes(std::span(t.const_data_ptr<float>(), static_cast<size_t>(t.numel())));
+      view.bytes =
+          std::as_bytes(std::span(t.const_data_ptr<float>(), static_cast<size_t>(t.numel())));
       tensors.push_back({prefix + p->spec().path(), view});
     }
     // Runs of [steps, rows]: rows of one parameter nearly always share their count.
@@ -116,15 +128,16 @@ void read_trainables(const fs::path& folder, ParamStore& store) {
       const TensorView view = file.view(prefix + p->spec().path());
       if (view.shape != p->spec().shape) {
         throw Error(ErrorKind::mismatch,
-                    str("the checkpoint has ", p->spec().path(), " with shape ", shape_str(view.shape), ", the run ",
-                        shape_str(p->spec().shape)),
+                    str("the checkpoint has ", p->spec().path(), " with shape ",
+                        shape_str(view.shape), ", the run ", shape_str(p->spec().shape)),
                     file.where());
       }
       at::Tensor t = part(*p);
       to_f32(view, {t.mutable_data_ptr<float>(), static_cast<size_t>(t.numel())});
     }
     std::vector<int64_t> rows;
-    for (const Json& run : counts.at(p->spec().path())) rows.insert(rows.end(), run[1].get<size_t>(), run[0].get<int64_t>());
+    for (const Json& run : counts.at(p->spec().path()))
+      rows.insert(rows.end(), run[1].get<size_t>(), run[0].get<int64_t>());
     store.set_counts(*p, std::move(rows));
   }
 }

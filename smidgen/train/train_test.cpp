@@ -1,10 +1,10 @@
 // Schedules, optimisers, watchdog and edits: the parts of a step that need no model.
-#include <gtest/gtest.h>
-#include <torch/torch.h>
-
 #include <cmath>
 #include <limits>
 #include <numbers>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/train/edit.h"
@@ -22,7 +22,8 @@ TEST(Schedule, WarmsUpThenFallsAsItsNameSays) {
   EXPECT_DOUBLE_EQ(schedule_ratio(c, 5, 24), 1);
   EXPECT_DOUBLE_EQ(schedule_ratio(c, 15, 24), 1 - 0.9 * 0.5);
   c.schedule = "cosine";
-  EXPECT_DOUBLE_EQ(schedule_ratio(c, 15, 24), 0.1 + 0.9 * 0.5 * (1 + std::cos(std::numbers::pi / 2)));
+  EXPECT_DOUBLE_EQ(schedule_ratio(c, 15, 24),
+                   0.1 + 0.9 * 0.5 * (1 + std::cos(std::numbers::pi / 2)));
   c.schedule = "constant";
   EXPECT_DOUBLE_EQ(schedule_ratio(c, 24, 24), 1);
   c = {.schedule = "wsd", .warmup_steps = 0, .decay_steps = 4, .final_ratio = 0};
@@ -52,16 +53,20 @@ TEST(Optimizer, FollowsTorchStepByStep) {
     at::Tensor w = toy.p->value().detach().clone().requires_grad_();
     std::unique_ptr<torch::optim::Optimizer> peer;
     if (name == "adamw") {
-      peer = std::make_unique<torch::optim::AdamW>(std::vector<at::Tensor>{w}, torch::optim::AdamWOptions(0.01).weight_decay(0.1));
+      peer = std::make_unique<torch::optim::AdamW>(
+          std::vector<at::Tensor>{w}, torch::optim::AdamWOptions(0.01).weight_decay(0.1));
     } else {
-      peer = std::make_unique<torch::optim::SGD>(std::vector<at::Tensor>{w}, torch::optim::SGDOptions(0.01).momentum(0.9).weight_decay(0.1));
+      peer = std::make_unique<torch::optim::SGD>(
+          std::vector<at::Tensor>{w},
+          torch::optim::SGDOptions(0.01).momentum(0.9).weight_decay(0.1));
     }
     for (int64_t step = 1; step <= 20; ++step) {
       toy.gradient(step);
       w.mutable_grad() = toy.p->gradient().clone();
       optimizer_step(toy.store, c, 0.01);
       peer->step();
-      EXPECT_LT((toy.p->value().detach() - w.detach()).abs().max().item<double>(), 2e-6) << name << " step " << step;
+      EXPECT_LT((toy.p->value().detach() - w.detach()).abs().max().item<double>(), 2e-6)
+          << name << " step " << step;
     }
   }
 }
@@ -130,11 +135,14 @@ TEST(Edit, SurvivingRowsKeepValueMomentsAndCounts) {
   ASSERT_EQ(toy.p->spec().shape, (std::vector<int64_t>{4, 3}));
   EXPECT_TRUE(at::equal(toy.p->value().detach()[0], value[3]));
   EXPECT_TRUE(at::equal(toy.p->first_moment()[1], m[1]));
-  EXPECT_EQ(std::vector<int64_t>(toy.p->counts().begin(), toy.p->counts().end()), (std::vector<int64_t>{1, 1, 0, 0}));
-  // Fresh rows are corrected for bias by their own count: after one step they move as a first step does.
+  EXPECT_EQ(std::vector<int64_t>(toy.p->counts().begin(), toy.p->counts().end()),
+            (std::vector<int64_t>{1, 1, 0, 0}));
+  // Fresh rows are corrected for bias by their own count: after one step they move as a first step
+  // does.
   toy.gradient(1);
   optimizer_step(toy.store, {.weight_decay = 0}, 0.1);
-  EXPECT_NEAR(toy.p->value().detach()[2][1].item<float>(), -0.1 * std::copysign(1.0, std::sin(7.0)), 1e-5);
+  EXPECT_NEAR(toy.p->value().detach()[2][1].item<float>(), -0.1 * std::copysign(1.0, std::sin(7.0)),
+              1e-5);
 }
 
 TEST(Edit, LogReplaysToTheSameStructure) {
@@ -153,8 +161,10 @@ TEST(Edit, LogReplaysToTheSameStructure) {
 
 TEST(Edit, RefusesWhatDoesNotFit) {
   Toy toy;
-  EXPECT_THROW(apply(toy.store, {.kind = Edit::Kind::activate, .parameter = "site.w", .rows = 5}), Error);
-  EXPECT_THROW(apply(toy.store, {.kind = Edit::Kind::shrink, .parameter = "site.w", .keep = {4}}), Error);
+  EXPECT_THROW(apply(toy.store, {.kind = Edit::Kind::activate, .parameter = "site.w", .rows = 5}),
+               Error);
+  EXPECT_THROW(apply(toy.store, {.kind = Edit::Kind::shrink, .parameter = "site.w", .keep = {4}}),
+               Error);
   EXPECT_THROW(apply(toy.store, {.kind = Edit::Kind::freeze, .parameter = "site.v"}), Error);
 }
 

@@ -15,7 +15,9 @@ void Watchdog::check(int64_t step, double loss, double grad_norm, const std::str
     throw Error(ErrorKind::diverged,
                 str("step ", step, ": the ", std::isfinite(loss) ? "gradient norm is " : "loss is ",
                     std::isfinite(loss) ? grad_norm : loss),
-                batch, "check these samples and the weights; a lower learning rate helps where the loss was rising");
+                batch,
+                "check these samples and the weights; a lower learning rate helps where the loss "
+                "was rising");
   }
   if (limit_ > 0 && losses_.size() >= kUnjudged) {
     double mean = 0, square = 0;
@@ -25,8 +27,9 @@ void Watchdog::check(int64_t step, double loss, double grad_norm, const std::str
     const double sd = std::sqrt(square / static_cast<double>(losses_.size() - 1));
     if (loss > mean + limit_ * sd) {
       throw Error(ErrorKind::diverged,
-                  str("step ", step, ": the loss jumped to ", loss, ", more than ", limit_, " standard deviations (", sd,
-                      ") above the mean of the last ", losses_.size(), " steps (", mean, ")"),
+                  str("step ", step, ": the loss jumped to ", loss, ", more than ", limit_,
+                      " standard deviations (", sd, ") above the mean of the last ", losses_.size(),
+                      " steps (", mean, ")"),
                   batch, "look at these samples, lower the learning rate, or set --watchdog 0");
     }
   }

@@ -1,14 +1,14 @@
-// smidgen chat: a conversation in the terminal, or a script of user turns on standard input, one a line.
+// smidgen chat: a conversation in the terminal, or a script of user turns on standard input, one a
+// line.
 #include <csignal>
 #include <iostream>
+#include <unistd.h>
 
 #include "smidgen/base/console.h"
 #include "smidgen/base/log.h"
 #include "smidgen/base/signals.h"
 #include "smidgen/cli/core/generate_config.h"
 #include "smidgen/cli/core/verb.h"
-
-#include <unistd.h>
 
 namespace smidgen {
 
@@ -36,7 +36,10 @@ constexpr const char* kHelp =
 class Conversation {
  public:
   Conversation(LoadedModel& loaded, const ChatConfig& config, bool json)
-      : loaded_(loaded), options_(generate_options(config.sampling, loaded)), system_(config.system), json_(json) {
+      : loaded_(loaded),
+        options_(generate_options(config.sampling, loaded)),
+        system_(config.system),
+        json_(json) {
     if (!json) options_.on_text = [](size_t, std::string_view text) { console().print(text); };
     reset();
   }
@@ -48,10 +51,12 @@ class Conversation {
 
   void say(const std::string& text) {
     messages_.push_back({{"role", "user"}, {"content", text}});
-    const Generation made = generate(*loaded_.model, {.ids = ids_that_fit(), .slot = loaded_.slot, .stream = turn_++}, options_);
+    const Generation made = generate(
+        *loaded_.model, {.ids = ids_that_fit(), .slot = loaded_.slot, .stream = turn_++}, options_);
     messages_.push_back({{"role", "assistant"}, {"content", made.text}});
     if (json_) {
-      print_json({{"text", made.text}, {"ids", made.ids}, {"stop", std::string(to_string(made.finish))}});
+      print_json(
+          {{"text", made.text}, {"ids", made.ids}, {"stop", std::string(to_string(made.finish))}});
     } else if (!made.text.ends_with('\n')) {
       console().print("\n");
     }
@@ -67,11 +72,14 @@ class Conversation {
     const size_t first = system_.empty() ? 0 : 1;
     size_t dropped = 0;
     while (static_cast<int64_t>(ids.size()) > room && messages_.size() > first + 1) {
-      messages_.erase(messages_.begin() + static_cast<std::ptrdiff_t>(first), messages_.begin() + static_cast<std::ptrdiff_t>(first + 2));
+      messages_.erase(messages_.begin() + static_cast<std::ptrdiff_t>(first),
+                      messages_.begin() + static_cast<std::ptrdiff_t>(first + 2));
       ++dropped;
       ids = chat_ids(loaded_, messages_);
     }
-    if (dropped) log_note("the context of ", context, " tokens is full: ", dropped, " of the oldest turns are forgotten");
+    if (dropped)
+      log_note("the context of ", context, " tokens is full: ", dropped,
+               " of the oldest turns are forgotten");
     return ids;
   }
 
@@ -94,9 +102,12 @@ void run_chat(const Invocation& invocation) {
   LoadedModel loaded = open(config.model);
   const bool json = invocation.output.json;
   const bool terminal = !json && ::isatty(STDIN_FILENO) && ::isatty(STDOUT_FILENO);
-  (void)chat_ids(loaded, Json::array({{{"role", "user"}, {"content", ""}}}));  // says at once when there is no template
+  (void)chat_ids(loaded,
+                 Json::array({{{"role", "user"},
+                               {"content", ""}}}));  // says at once when there is no template
   Conversation talk(loaded, config, json);
-  if (terminal) console().print(str(loaded.files.path.filename().string(), ". /help lists the commands.\n"));
+  if (terminal)
+    console().print(str(loaded.files.path.filename().string(), ". /help lists the commands.\n"));
   for (std::string line; !console().closed() && read_line(line, terminal);) {
     if (stop_requested() == SIGTERM) throw_if_stopped();
     clear_stop_request();
@@ -121,10 +132,16 @@ void run_chat(const Invocation& invocation) {
 }  // namespace
 
 CoreVerb chat_verb() {
-  return {"chat", "Talk with a model",
-          Json::array({Json::array({"smidgen chat model.gguf", "talk in the terminal"}),
-                       Json::array({"printf 'Hello\\nAnd now in French\\n' | smidgen chat model.gguf --greedy", "one turn a line"})}),
-          [] { return describe<ChatConfig>(); }, run_chat, "model"};
+  return {
+      "chat",
+      "Talk with a model",
+      Json::array(
+          {Json::array({"smidgen chat model.gguf", "talk in the terminal"}),
+           Json::array({"printf 'Hello\\nAnd now in French\\n' | smidgen chat model.gguf --greedy",
+                        "one turn a line"})}),
+      [] { return describe<ChatConfig>(); },
+      run_chat,
+      "model"};
 }
 
 }  // namespace smidgen

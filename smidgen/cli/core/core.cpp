@@ -1,4 +1,5 @@
-// The one symbol that the command looks up, the table of verbs, and the schema document that help and flags are made from.
+// The one symbol that the command looks up, the table of verbs, and the schema document that help
+// and flags are made from.
 #include <ATen/Parallel.h>
 
 #include "smidgen/base/console.h"
@@ -14,24 +15,30 @@ namespace smidgen {
 namespace {
 
 const std::vector<CoreVerb>& verbs() {
-  static const std::vector<CoreVerb> table = {tune_verb(), generate_verb(), chat_verb(), eval_verb(), forward_verb(), export_verb()};
+  static const std::vector<CoreVerb> table = {tune_verb(), generate_verb(), chat_verb(),
+                                              eval_verb(), forward_verb(),  export_verb()};
   return table;
 }
 
 Json registries() {
-  Json method = Json::object(), family = Json::object(), format = Json::object(), policy = Json::object();
+  Json method = Json::object(), family = Json::object(), format = Json::object(),
+       policy = Json::object();
   for (const auto& [name, entry] : methods().entries()) {
-    method[name] = {{"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
+    method[name] = {
+        {"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
     if (!entry->peft_type().empty()) method[name]["peft_type"] = entry->peft_type();
   }
   for (const auto& [name, entry] : families().entries()) {
-    family[name] = {{"summary", entry->summary()}, {"fields", Json::array()}, {"model_types", entry->model_types()}};
+    family[name] = {{"summary", entry->summary()},
+                    {"fields", Json::array()},
+                    {"model_types", entry->model_types()}};
   }
   for (const auto& [name, entry] : weight_formats().entries()) {
     format[name] = {{"summary", std::string(entry->summary())}, {"fields", Json::array()}};
   }
   for (const auto& [name, entry] : budgets().entries()) {
-    policy[name] = {{"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
+    policy[name] = {
+        {"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
   }
   return {{"method", method}, {"family", family}, {"format", format}, {"policy", policy}};
 }
@@ -39,7 +46,8 @@ Json registries() {
 Json schema_document() {
   Json all = Json::object();
   for (const CoreVerb& verb : verbs()) {
-    Json& entry = all[verb.name] = {{"summary", verb.summary}, {"fields", verb.describe()}, {"examples", verb.examples}};
+    Json& entry = all[verb.name] = {
+        {"summary", verb.summary}, {"fields", verb.describe()}, {"examples", verb.examples}};
     if (!verb.positional.empty()) entry["positional"] = verb.positional;
   }
   Json document = {{"verbs", std::move(all)}, {"registries", registries()}};
@@ -67,4 +75,6 @@ void print_json(const Json& value) {
 
 }  // namespace smidgen
 
-extern "C" const smidgen::CoreApi* smidgen_core_api() { return &smidgen::kApi; }
+extern "C" const smidgen::CoreApi* smidgen_core_api() {
+  return &smidgen::kApi;
+}

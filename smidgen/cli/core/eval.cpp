@@ -1,6 +1,4 @@
 // smidgen eval: loss and perplexity per answer token.
-#include "smidgen/eval/evaluate.h"
-
 #include <iomanip>
 
 #include "smidgen/base/console.h"
@@ -8,6 +6,7 @@
 #include "smidgen/base/signals.h"
 #include "smidgen/cli/core/model_config.h"
 #include "smidgen/cli/core/verb.h"
+#include "smidgen/eval/evaluate.h"
 
 namespace smidgen {
 
@@ -26,22 +25,32 @@ struct EvalConfig {
 template <class V>
 void fields(V& v, EvalConfig& c) {
   fields(v, c.model);
-  v("data", c.data, {.help = "Files: .jsonl with messages, prompt/completion or text, or plain text", .required = true});
-  v("max_length", c.max_length, {.help = "Longest sample; 0 is the model's context", .min = 0, .unit = "tokens"});
-  v.choice("too_long", c.too_long, {"error", "skip", "truncate"}, {.help = "What to do with a longer one"});
-  v.choice("chat_template", c.chat_template, {"auto", "none"}, {.help = "Use the model's chat template where it has one"});
-  v("micro_tokens", c.micro_tokens, {.help = "Most tokens of one forward pass", .min = 1, .unit = "tokens"});
+  v("data", c.data,
+    {.help = "Files: .jsonl with messages, prompt/completion or text, or plain text",
+     .required = true});
+  v("max_length", c.max_length,
+    {.help = "Longest sample; 0 is the model's context", .min = 0, .unit = "tokens"});
+  v.choice("too_long", c.too_long, {"error", "skip", "truncate"},
+           {.help = "What to do with a longer one"});
+  v.choice("chat_template", c.chat_template, {"auto", "none"},
+           {.help = "Use the model's chat template where it has one"});
+  v("micro_tokens", c.micro_tokens,
+    {.help = "Most tokens of one forward pass", .min = 1, .unit = "tokens"});
   v("per_sample", c.per_sample, {.help = "Write one JSON line a sample: where, loss_sum, tokens"});
 }
 
 DatasetOptions dataset_options(const EvalConfig& c, const Model& model) {
   DatasetOptions options;
   if (c.max_length > model.context()) {
-    throw Error(ErrorKind::usage, str("max_length is ", c.max_length, ", and the model's context holds ", model.context(), " tokens"),
+    throw Error(ErrorKind::usage,
+                str("max_length is ", c.max_length, ", and the model's context holds ",
+                    model.context(), " tokens"),
                 "max_length");
   }
   options.max_length = c.max_length == 0 ? model.context() : c.max_length;
-  options.too_long = c.too_long == "skip" ? TooLong::skip : c.too_long == "truncate" ? TooLong::truncate : TooLong::error;
+  options.too_long = c.too_long == "skip"       ? TooLong::skip
+                     : c.too_long == "truncate" ? TooLong::truncate
+                                                : TooLong::error;
   options.chat_template = c.chat_template == "none" ? TemplateUse::none : TemplateUse::automatic;
   return options;
 }
@@ -50,7 +59,9 @@ void write_samples(const fs::path& path, const Dataset& data, const EvalResult& 
   std::string text;
   for (size_t i = 0; i < result.per_sample.size(); ++i) {
     const SampleLoss& sample = result.per_sample[i];
-    const Json row = {{"where", data.where(static_cast<int64_t>(i))}, {"loss_sum", sample.loss_sum}, {"tokens", sample.tokens}};
+    const Json row = {{"where", data.where(static_cast<int64_t>(i))},
+                      {"loss_sum", sample.loss_sum},
+                      {"tokens", sample.tokens}};
     text += row.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
   }
   write_file(path, text);
@@ -59,12 +70,16 @@ void write_samples(const fs::path& path, const Dataset& data, const EvalResult& 
 void run_eval(const Invocation& invocation) {
   const auto config = read_config<EvalConfig>(invocation.recipe.values);
   for (const std::string& file : config.data) {
-    if (!path_exists(file)) throw os_error("read", file, ENOENT);  // before the time of loading is spent
+    if (!path_exists(file))
+      throw os_error("read", file, ENOENT);  // before the time of loading is spent
   }
   LoadedModel loaded = open(config.model);
   const std::vector<fs::path> files(config.data.begin(), config.data.end());
-  const Dataset data = load_dataset(files, loaded.tokenizer(), loaded.chat_template(), dataset_options(config, *loaded.model));
-  EvalOptions options{.slot = loaded.slot, .micro_tokens = config.micro_tokens, .per_sample = config.per_sample.has_value()};
+  const Dataset data = load_dataset(files, loaded.tokenizer(), loaded.chat_template(),
+                                    dataset_options(config, *loaded.model));
+  EvalOptions options{.slot = loaded.slot,
+                      .micro_tokens = config.micro_tokens,
+                      .per_sample = config.per_sample.has_value()};
   options.stop = [] { return stop_requested() != 0; };
   // With --json the result is all that goes to stdout.
   std::optional<Progress> progress;
@@ -85,19 +100,25 @@ void run_eval(const Invocation& invocation) {
     return;
   }
   std::ostringstream text;
-  text << std::fixed << std::setprecision(4) << "loss " << result.loss() << ", perplexity " << result.perplexity() << " over "
-       << result.tokens << " answer tokens of " << result.samples << " samples\n";
+  text << std::fixed << std::setprecision(4) << "loss " << result.loss() << ", perplexity "
+       << result.perplexity() << " over " << result.tokens << " answer tokens of " << result.samples
+       << " samples\n";
   console().print(text.str());
 }
 
 }  // namespace
 
 CoreVerb eval_verb() {
-  return {"eval", "Score a model on data",
-          Json::array({Json::array({"smidgen eval --model model.gguf --data held_out.jsonl", "loss and perplexity of the base"}),
-                       Json::array({"smidgen eval --model model.gguf --adapter run/adapter --data held_out.jsonl --json",
+  return {"eval",
+          "Score a model on data",
+          Json::array({Json::array({"smidgen eval --model model.gguf --data held_out.jsonl",
+                                    "loss and perplexity of the base"}),
+                       Json::array({"smidgen eval --model model.gguf --adapter run/adapter --data "
+                                    "held_out.jsonl --json",
                                     "the same with an adapter, for a script"})}),
-          [] { return describe<EvalConfig>(); }, run_eval, ""};
+          [] { return describe<EvalConfig>(); },
+          run_eval,
+          ""};
 }
 
 }  // namespace smidgen

@@ -31,11 +31,13 @@ void run_export(const Invocation& invocation) {
   check_new_folder(config.out);
   // Sums in fp32; rounded once, when written.
   LoadedModel loaded = open_detached(
-      config.model, {.dtype = "fp32", .base_format = config.dtype_out == "native" ? "native" : "fp32"});
+      config.model,
+      {.dtype = "fp32", .base_format = config.dtype_out == "native" ? "native" : "fp32"});
   std::vector<const Adapter*> adapters;
   for (const auto& adapter : loaded.adapters) adapters.push_back(adapter.get());
   if (!adapters.empty()) merge(*loaded.model, adapters, std::vector<double>(adapters.size(), 1.0));
-  write_hf_folder(*loaded.model, loaded.files, config.out, {.dtype = config.dtype_out, .shard_bytes = config.shard_size});
+  write_hf_folder(*loaded.model, loaded.files, config.out,
+                  {.dtype = config.dtype_out, .shard_bytes = config.shard_size});
   if (invocation.output.json) {
     print_json({{"out", config.out.string()}, {"adapters", adapters.size()}});
   } else {
@@ -46,10 +48,16 @@ void run_export(const Invocation& invocation) {
 }  // namespace
 
 CoreVerb export_verb() {
-  return {"export", "Merge an adapter into its base",
-          Json::array({Json::array({"smidgen export --model model.gguf --adapter run/adapter --out merged", "a folder that transformers opens"}),
-                       Json::array({"smidgen export --model model.gguf --out plain --dtype-out bf16", "a GGUF file as a folder"})}),
-          [] { return describe<ExportConfig>(); }, run_export, ""};
+  return {"export",
+          "Merge an adapter into its base",
+          Json::array(
+              {Json::array({"smidgen export --model model.gguf --adapter run/adapter --out merged",
+                            "a folder that transformers opens"}),
+               Json::array({"smidgen export --model model.gguf --out plain --dtype-out bf16",
+                            "a GGUF file as a folder"})}),
+          [] { return describe<ExportConfig>(); },
+          run_export,
+          ""};
 }
 
 }  // namespace smidgen

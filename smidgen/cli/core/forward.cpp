@@ -22,20 +22,28 @@ void fields(V& v, ForwardConfig& c) {
   fields(v, c.model);
   v("ids", c.ids, {.help = "Token ids of one sequence"});
   v("text", c.text, {.help = "Text of one sequence, as it stands"});
-  v("out", c.out, {.help = "File: logits [tokens, vocabulary] and hidden [tokens, width] (after the last norm), fp32", .required = true});
-  v("gradients", c.gradients, {.help = "File: gradient of the sum of next-token losses for every tensor of the adapter"});
+  v("out", c.out,
+    {.help =
+         "File: logits [tokens, vocabulary] and hidden [tokens, width] (after the last norm), fp32",
+     .required = true});
+  v("gradients", c.gradients,
+    {.help = "File: gradient of the sum of next-token losses for every tensor of the adapter"});
 }
 
 std::vector<int32_t> ids_of(const ForwardConfig& c, LoadedModel& loaded) {
   if (c.text) {
     std::vector<int32_t> ids = loaded.tokenizer().encode(*c.text);
-    if (ids.empty()) throw Error(ErrorKind::usage, "the text is empty: it gives no token", "--text");
+    if (ids.empty())
+      throw Error(ErrorKind::usage, "the text is empty: it gives no token", "--text");
     return ids;
   }
   std::vector<int32_t> ids;
   for (const int64_t id : c.ids) {
     if (id < 0 || id >= loaded.model->vocabulary()) {
-      throw Error(ErrorKind::usage, str("token id ", id, " is outside the vocabulary of ", loaded.model->vocabulary()), "--ids");
+      throw Error(
+          ErrorKind::usage,
+          str("token id ", id, " is outside the vocabulary of ", loaded.model->vocabulary()),
+          "--ids");
     }
     ids.push_back(static_cast<int32_t>(id));
   }
@@ -45,7 +53,10 @@ std::vector<int32_t> ids_of(const ForwardConfig& c, LoadedModel& loaded) {
 NamedTensor named(std::string name, const at::Tensor& t) {
   SMIDGEN_ASSERT(t.is_contiguous() && t.scalar_type() == at::kFloat);
   const auto* bytes = reinterpret_cast<const std::byte*>(t.const_data_ptr<float>());
-  return {std::move(name), {.format = Format::f32, .shape = t.sizes().vec(), .bytes = {bytes, static_cast<size_t>(t.nbytes())}}};
+  return {std::move(name),
+          {.format = Format::f32,
+           .shape = t.sizes().vec(),
+           .bytes = {bytes, static_cast<size_t>(t.nbytes())}}};
 }
 
 void write_gradients(const fs::path& path, const Adapter& adapter) {
@@ -61,14 +72,17 @@ void write_gradients(const fs::path& path, const Adapter& adapter) {
 void run_forward(const Invocation& invocation) {
   const auto config = read_config<ForwardConfig>(invocation.recipe.values);
   if (config.ids.empty() == !config.text) {
-    throw Error(ErrorKind::usage, config.text ? "--ids and --text cannot be given together" : "neither --ids nor --text is given", "",
-                "give one of them: --ids 1,2,3 or --text 'some words'");
+    throw Error(ErrorKind::usage,
+                config.text ? "--ids and --text cannot be given together"
+                            : "neither --ids nor --text is given",
+                "", "give one of them: --ids 1,2,3 or --text 'some words'");
   }
   LoadedModel loaded = open(config.model);
   if (config.gradients && loaded.adapters.size() != 1) {
     throw Error(ErrorKind::usage,
                 loaded.adapters.empty() ? "there is no adapter, so nothing has a gradient"
-                                        : str("gradients of ", loaded.adapters.size(), " adapters at once would share names"),
+                                        : str("gradients of ", loaded.adapters.size(),
+                                              " adapters at once would share names"),
                 "--gradients", "give one --adapter");
   }
   const std::vector<int32_t> ids = ids_of(config, loaded);
@@ -95,11 +109,17 @@ void run_forward(const Invocation& invocation) {
 }  // namespace
 
 CoreVerb forward_verb() {
-  return {"forward", "Write logits and hidden states",
-          Json::array({Json::array({"smidgen forward --model model.gguf --text 'Once upon a time' --out out.safetensors", "for a text"}),
-                       Json::array({"smidgen forward --model model.gguf --adapter run/adapter --ids 1,2,3 --dtype fp32 --out out.safetensors",
+  return {"forward",
+          "Write logits and hidden states",
+          Json::array({Json::array({"smidgen forward --model model.gguf --text 'Once upon a time' "
+                                    "--out out.safetensors",
+                                    "for a text"}),
+                       Json::array({"smidgen forward --model model.gguf --adapter run/adapter "
+                                    "--ids 1,2,3 --dtype fp32 --out out.safetensors",
                                     "for token ids, with an adapter"})}),
-          [] { return describe<ForwardConfig>(); }, run_forward, ""};
+          [] { return describe<ForwardConfig>(); },
+          run_forward,
+          ""};
 }
 
 }  // namespace smidgen

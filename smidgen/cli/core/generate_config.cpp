@@ -42,14 +42,16 @@ GenerateOptions generate_options(const SamplingConfig& c, LoadedModel& loaded) {
 std::vector<int32_t> chat_ids(LoadedModel& loaded, const Json& messages) {
   const ChatTemplate* chat = loaded.chat_template();
   if (!chat) {
-    throw Error(ErrorKind::unsupported, "the model has no chat template", loaded.files.path.string(),
-                "generate --raw continues a text without one");
+    throw Error(ErrorKind::unsupported, "the model has no chat template",
+                loaded.files.path.string(), "generate --raw continues a text without one");
   }
   const Tokenizer& tokenizer = loaded.tokenizer();
   Json variables = template_variables(tokenizer);
   variables["add_generation_prompt"] = true;
-  std::vector<int32_t> ids = tokenizer.encode(chat->render(messages, variables), {.add_special = false});
-  if (tokenizer.adds_bos() && (ids.empty() || ids.front() != *tokenizer.bos())) ids.insert(ids.begin(), *tokenizer.bos());
+  std::vector<int32_t> ids =
+      tokenizer.encode(chat->render(messages, variables), {.add_special = false});
+  if (tokenizer.adds_bos() && (ids.empty() || ids.front() != *tokenizer.bos()))
+    ids.insert(ids.begin(), *tokenizer.bos());
   return ids;
 }
 

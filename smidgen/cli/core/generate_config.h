@@ -28,11 +28,17 @@ void fields(V& v, SamplingConfig& c) {
   v("greedy", c.greedy, {.help = "Always the most likely token"});
   v("temperature", c.temperature, {.help = "Scores are divided by it; 0 is greedy", .min = 0});
   v("top_k", c.top_k, {.help = "Keep the k most likely tokens; 0 keeps all", .min = 0});
-  v("top_p", c.top_p, {.help = "Keep the most likely tokens that reach this probability together", .min = 0, .max = 1});
-  v("min_p", c.min_p, {.help = "Keep tokens of at least this share of the highest probability", .min = 0, .max = 1});
-  v("repetition_penalty", c.repetition_penalty, {.help = "Makes tokens that occurred less likely; 1 does nothing", .min = 0});
+  v("top_p", c.top_p,
+    {.help = "Keep the most likely tokens that reach this probability together",
+     .min = 0,
+     .max = 1});
+  v("min_p", c.min_p,
+    {.help = "Keep tokens of at least this share of the highest probability", .min = 0, .max = 1});
+  v("repetition_penalty", c.repetition_penalty,
+    {.help = "Makes tokens that occurred less likely; 1 does nothing", .min = 0});
   v("seed", c.seed, {.help = "Decides the draws"});
-  v("stop", c.stop, {.help = "Text that ends the answer, taken as it is; a JSON list gives several"});
+  v("stop", c.stop,
+    {.help = "Text that ends the answer, taken as it is; a JSON list gives several"});
   v("ignore_eos", c.ignore_eos, {.help = "Go on after the model's end token"});
 }
 

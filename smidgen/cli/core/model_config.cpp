@@ -23,13 +23,15 @@ LoadedModel open_detached(const ModelChoice& choice, const LoadOptions& options)
   for (const fs::path& folder : folders) files.push_back(read_adapter(folder));
   loaded.model = load_model(loaded.files, options);
   for (const AdapterFiles& f : files) {
-    loaded.adapters.push_back(Adapter::load(*loaded.model, f, {.allow_config_keys = choice.allow_config_key}));
+    loaded.adapters.push_back(
+        Adapter::load(*loaded.model, f, {.allow_config_keys = choice.allow_config_key}));
   }
   return loaded;
 }
 
 LoadedModel open(const ModelConfig& config) {
-  LoadedModel loaded = open_detached(config.choice, {.dtype = config.dtype, .base_format = config.base_format});
+  LoadedModel loaded =
+      open_detached(config.choice, {.dtype = config.dtype, .base_format = config.base_format});
   loaded.slot = loaded.adapters.empty() ? 0 : 1;
   for (const auto& adapter : loaded.adapters) adapter->attach(*loaded.model, loaded.slot);
   return loaded;

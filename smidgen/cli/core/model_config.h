@@ -32,16 +32,19 @@ template <class V>
 void fields(V& v, ModelChoice& c) {
   v("model", c.model, {.help = "Model folder, GGUF file, or BASE+ADAPTER", .required = true});
   v("adapter", c.adapter, {.help = "Adapter folders, applied in order"});
-  v("allow_config_key", c.allow_config_key, {.help = "Keys of adapter_config.json that are let through unread"});
+  v("allow_config_key", c.allow_config_key,
+    {.help = "Keys of adapter_config.json that are let through unread"});
 }
 
 template <class V>
 void fields(V& v, ModelConfig& c) {
   fields(v, c.choice);
-  v.choice("dtype", c.dtype, {"auto", "fp32", "bf16"}, {.help = "Arithmetic; auto is bf16 where the machine multiplies it"});
+  v.choice("dtype", c.dtype, {"auto", "fp32", "bf16"},
+           {.help = "Arithmetic; auto is bf16 where the machine multiplies it"});
   std::vector<std::string> formats = {"native"};
   for (const std::string& name : weight_formats().names()) formats.push_back(name);
-  v.choice("base_format", c.base_format, formats, {.help = "How the frozen weights are stored in memory"});
+  v.choice("base_format", c.base_format, formats,
+           {.help = "How the frozen weights are stored in memory"});
 }
 
 struct LoadedModel {

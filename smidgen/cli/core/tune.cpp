@@ -1,7 +1,7 @@
 // `smidgen tune`: trains a method on data and leaves a run folder.
-#include <torch/version.h>
-
 #include <cmath>
+
+#include <torch/version.h>
 
 #include "smidgen/base/log.h"
 #include "smidgen/base/progress.h"
@@ -37,31 +37,38 @@ void fields(V& v, TuneConfig& c) {
   fields(v, c.model);
   v("out", c.out, {.help = "Run folder to make", .required = true});
   v("resume", c.resume, {.help = "Go on from the last checkpoint of the run folder"});
-  v("allow_inexact_resume", c.allow_inexact_resume, {.help = "Resume under another thread count, kernel target or version"});
+  v("allow_inexact_resume", c.allow_inexact_resume,
+    {.help = "Resume under another thread count, kernel target or version"});
   v("dry_run", c.dry_run, {.help = "Show the plan and stop"});
-  v("samples", c.samples, {.help = "Held-out prompts answered before and after, for the report", .min = 0, .max = 100});
-  v("sample_tokens", c.sample_tokens, {.help = "Longest of these answers", .min = 1, .unit = "tokens"});
+  v("samples", c.samples,
+    {.help = "Held-out prompts answered before and after, for the report", .min = 0, .max = 100});
+  v("sample_tokens", c.sample_tokens,
+    {.help = "Longest of these answers", .min = 1, .unit = "tokens"});
   fields(v, c.train);
 }
 
 Dataset read_data(const std::vector<std::string>& files, const DataConfig& c, LoadedModel& loaded) {
   DatasetOptions options;
   options.max_length = std::min(c.max_length, loaded.model->context());
-  options.too_long = c.too_long == "skip" ? TooLong::skip : c.too_long == "truncate" ? TooLong::truncate : TooLong::error;
+  options.too_long = c.too_long == "skip"       ? TooLong::skip
+                     : c.too_long == "truncate" ? TooLong::truncate
+                                                : TooLong::error;
   options.chat_template = c.chat_template == "none" ? TemplateUse::none : TemplateUse::automatic;
   const std::vector<fs::path> paths(files.begin(), files.end());
   Dataset data = load_dataset(paths, loaded.tokenizer(), loaded.chat_template(), options);
-  if (data.truncated()) log_note(data.truncated(), " samples were cut to ", options.max_length, " tokens");
+  if (data.truncated())
+    log_note(data.truncated(), " samples were cut to ", options.max_length, " tokens");
   if (data.skipped()) log_note(data.skipped(), " samples were left out");
   return data;
 }
 
-// The values of the recipe that decide the result. Where the run lies, how often it saves or scores, and how it is shown may
-// differ between a run and its continuation.
+// The values of the recipe that decide the result. Where the run lies, how often it saves or
+// scores, and how it is shown may differ between a run and its continuation.
 Json decisive(const Json& values) {
   Json kept = values;
-  for (const char* key : {"out", "resume", "allow_inexact_resume", "dry_run", "samples", "sample_tokens", "save_every", "save_total_limit",
-                          "eval_every", "eval_data", "early_stop", "model", "data"}) {
+  for (const char* key : {"out", "resume", "allow_inexact_resume", "dry_run", "samples",
+                          "sample_tokens", "save_every", "save_total_limit", "eval_every",
+                          "eval_data", "early_stop", "model", "data"}) {
     kept.erase(key);
   }
   return kept;
@@ -74,9 +81,10 @@ Json sidecar(const TuneConfig& c, LoadedModel& loaded, const Json& recipe) {
   }
   return {{"smidgen", SMIDGEN_VERSION},
           {"base_digest", loaded.files.digest()},
-          {"base", {{"path", loaded.files.path.string()},
-                    {"kind", loaded.files.kind == ModelFiles::Kind::gguf ? "gguf" : "folder"},
-                    {"format", std::string(loaded.model->hosts().front()->weight().original().format())}}},
+          {"base",
+           {{"path", loaded.files.path.string()},
+            {"kind", loaded.files.kind == ModelFiles::Kind::gguf ? "gguf" : "folder"},
+            {"format", std::string(loaded.model->hosts().front()->weight().original().format())}}},
           {"arithmetic", std::string(to_string(loaded.model->arithmetic()))},
           {"method", c.train.method.name},
           {"recipe", recipe},
@@ -84,8 +92,8 @@ Json sidecar(const TuneConfig& c, LoadedModel& loaded, const Json& recipe) {
           {"stop_tokens", stop}};
 }
 
-void print_plan(const TuneConfig& c, LoadedModel& loaded, const Adapter& adapter, const Dataset& data, const Dataset* held_out,
-                const OutputMode& output) {
+void print_plan(const TuneConfig& c, LoadedModel& loaded, const Adapter& adapter,
+                const Dataset& data, const Dataset* held_out, const OutputMode& output) {
   const int64_t steps = total_steps(c.train, data);
   Json plan = {{"model", c.model.choice.model},
                {"arithmetic", std::string(to_string(loaded.model->arithmetic()))},
@@ -115,24 +123,27 @@ void print_plan(const TuneConfig& c, LoadedModel& loaded, const Adapter& adapter
 
 class Tuner {
  public:
-  explicit Tuner(const Invocation& call) : call_(call), config_(read_config<TuneConfig>(call.recipe.values)) {}
+  explicit Tuner(const Invocation& call)
+      : call_(call), config_(read_config<TuneConfig>(call.recipe.values)) {}
 
   void run() {
     loaded_ = open(config_.model);
     if (config_.train.data.max_length > loaded_.model->context() &&
         call_.recipe.origin("max_length").kind != Origin::Kind::standard) {
-      throw Error(ErrorKind::usage, str("max_length is ", config_.train.data.max_length, ", and the model's context holds ",
-                                        loaded_.model->context(), " tokens"),
+      throw Error(ErrorKind::usage,
+                  str("max_length is ", config_.train.data.max_length,
+                      ", and the model's context holds ", loaded_.model->context(), " tokens"),
                   call_.recipe.where("max_length"));
     }
     if (!loaded_.adapters.empty()) {
-      throw Error(ErrorKind::unsupported, "tuning on top of another adapter is not possible yet", "adapter",
-                  "export BASE+ADAPTER to a folder first, and tune that");
+      throw Error(ErrorKind::unsupported, "tuning on top of another adapter is not possible yet",
+                  "adapter", "export BASE+ADAPTER to a folder first, and tune that");
     }
     const TrainConfig& c = config_.train;
     data_ = read_data(c.data.data, c.data, loaded_);
     if (!c.data.eval_data.empty()) held_out_ = read_data(c.data.eval_data, c.data, loaded_);
-    adapter_ = Adapter::create(*loaded_.model, c.method.name, c.method.config, static_cast<uint64_t>(c.seed));
+    adapter_ = Adapter::create(*loaded_.model, c.method.name, c.method.config,
+                               static_cast<uint64_t>(c.seed));
     if (config_.dry_run) {
       print_plan(config_, loaded_, *adapter_, data_, held_out(), call_.output);
       return;
@@ -168,8 +179,14 @@ class Tuner {
     const bool is_adapter = adapter_->method().capabilities().artefact == Artefact::adapter;
     const RunFolder run = RunFolder::create(config_.out, config_.resume);
     const fs::path artefact = is_adapter ? run.adapter() : run.root() / "model";
-    LoopSetup setup{.model = *loaded_.model, .adapter = *adapter_, .data = data_, .eval_data = held_out(), .config = config_.train,
-                    .run = run, .identity = identity(), .allow_inexact_resume = config_.allow_inexact_resume,
+    LoopSetup setup{.model = *loaded_.model,
+                    .adapter = *adapter_,
+                    .data = data_,
+                    .eval_data = held_out(),
+                    .config = config_.train,
+                    .run = run,
+                    .identity = identity(),
+                    .allow_inexact_resume = config_.allow_inexact_resume,
                     .save_artefact = [&](const fs::path& folder) { save_artefact(folder); }};
     RunRecorder recorder(run, config_.resume);
     std::unique_ptr<Progress> progress;
@@ -177,11 +194,13 @@ class Tuner {
       if (step <= 2) recorder.gradients(adapter_->store());
     };
     setup.events.step = [&](const StepRecord& r) {
-      std::vector<ProgressField> shown = {{"loss", r.loss, fixed("loss ", r.loss, 3)},
-                                          {"tokens_per_s", r.tokens_per_s, count_text(r.tokens_per_s) + " tok/s"},
-                                          {"peak_mb", r.peak_mb, bytes_text(static_cast<int64_t>(r.peak_mb * (1 << 20)))},
-                                          {"lr", r.learning_rate, str("lr ", r.learning_rate)}};
-      if (r.eval_loss) shown.push_back({"eval_loss", *r.eval_loss, fixed("held-out ", *r.eval_loss, 3)});
+      std::vector<ProgressField> shown = {
+          {"loss", r.loss, fixed("loss ", r.loss, 3)},
+          {"tokens_per_s", r.tokens_per_s, count_text(r.tokens_per_s) + " tok/s"},
+          {"peak_mb", r.peak_mb, bytes_text(static_cast<int64_t>(r.peak_mb * (1 << 20)))},
+          {"lr", r.learning_rate, str("lr ", r.learning_rate)}};
+      if (r.eval_loss)
+        shown.push_back({"eval_loss", *r.eval_loss, fixed("held-out ", *r.eval_loss, 3)});
       progress->update(r.step, std::move(shown));
     };
     Loop loop(std::move(setup));
@@ -196,11 +215,15 @@ class Tuner {
     } else {
       log_line("resuming at step ", loop.done(), " of ", loop.total());
     }
-    Showcase showcase(*loaded_.model, loaded_.tokenizer(), stop_tokens(loaded_.files, loaded_.tokenizer()), held_out(),
-                      {.prompts = config_.samples, .max_new_tokens = config_.sample_tokens, .seed = static_cast<uint64_t>(config_.train.seed)});
+    Showcase showcase(*loaded_.model, loaded_.tokenizer(),
+                      stop_tokens(loaded_.files, loaded_.tokenizer()), held_out(),
+                      {.prompts = config_.samples,
+                       .max_new_tokens = config_.sample_tokens,
+                       .seed = static_cast<uint64_t>(config_.train.seed)});
     if (recorder.report().samples.empty()) showcase.before(recorder.report());
     recorder.write();
-    if (held_out()) log_line("held-out loss before ", fixed("", recorder.report().held_out->before, 4));
+    if (held_out())
+      log_line("held-out loss before ", fixed("", recorder.report().held_out->before, 4));
 
     progress = std::make_unique<Progress>("tune", loop.total(), loop.done());
     const LoopResult result = loop.run();
@@ -230,14 +253,23 @@ class Tuner {
                       {"seed", config_.train.seed}};
   }
 
-  void report(const RunReport& r, const LoopResult& result, const RunFolder& run, const fs::path& artefact) {
-    Json summary = {{"steps", result.steps}, {"artefact", artefact.string()}, {"report", run.report().string()},
-                    {"resumed", result.resumed}, {"stopped_early", result.stopped_early}};
+  void report(const RunReport& r, const LoopResult& result, const RunFolder& run,
+              const fs::path& artefact) {
+    Json summary = {{"steps", result.steps},
+                    {"artefact", artefact.string()},
+                    {"report", run.report().string()},
+                    {"resumed", result.resumed},
+                    {"stopped_early", result.stopped_early}};
     if (r.held_out) {
-      summary["held_out"] = {{"loss_before", r.held_out->before}, {"loss_after", r.held_out->after},
-                             {"perplexity_before", std::exp(r.held_out->before)}, {"perplexity_after", std::exp(r.held_out->after)},
-                             {"tokens", r.held_out->tokens}, {"samples", r.held_out->samples}};
-      if (r.held_out->interval_low) summary["held_out"]["difference_95"] = {*r.held_out->interval_low, *r.held_out->interval_high};
+      summary["held_out"] = {{"loss_before", r.held_out->before},
+                             {"loss_after", r.held_out->after},
+                             {"perplexity_before", std::exp(r.held_out->before)},
+                             {"perplexity_after", std::exp(r.held_out->after)},
+                             {"tokens", r.held_out->tokens},
+                             {"samples", r.held_out->samples}};
+      if (r.held_out->interval_low)
+        summary["held_out"]["difference_95"] = {*r.held_out->interval_low,
+                                                *r.held_out->interval_high};
     }
     if (result.best) summary["best"] = {{"step", result.best->step}, {"loss", result.best->loss}};
     if (call_.output.json) {
@@ -247,18 +279,24 @@ class Tuner {
     if (call_.output.quiet) return;
     std::ostringstream out;
     for (const SampleRow& s : r.samples) {
-      out << "\n--- prompt\n" << s.prompt << "\n--- before\n" << s.before << "\n--- after\n" << s.after << "\n";
+      out << "\n--- prompt\n"
+          << s.prompt << "\n--- before\n"
+          << s.before << "\n--- after\n"
+          << s.after << "\n";
     }
     if (r.held_out) {
-      out << "\nheld-out     loss    perplexity\n  before " << fixed("", r.held_out->before, 4) << fixed("    ", std::exp(r.held_out->before), 3)
-          << "\n  after  " << fixed("", r.held_out->after, 4) << fixed("    ", std::exp(r.held_out->after), 3) << "\n";
+      out << "\nheld-out     loss    perplexity\n  before " << fixed("", r.held_out->before, 4)
+          << fixed("    ", std::exp(r.held_out->before), 3) << "\n  after  "
+          << fixed("", r.held_out->after, 4) << fixed("    ", std::exp(r.held_out->after), 3)
+          << "\n";
       if (r.held_out->interval_low) {
-        out << "  per-sample difference, 95% interval [" << fixed("", *r.held_out->interval_low, 4) << ", "
-            << fixed("", *r.held_out->interval_high, 4) << "]\n";
+        out << "  per-sample difference, 95% interval [" << fixed("", *r.held_out->interval_low, 4)
+            << ", " << fixed("", *r.held_out->interval_high, 4) << "]\n";
       }
     }
-    out << "\n" << (result.stopped_early ? "stopped early after " : "done: ") << result.steps << " steps\n  "
-        << artefact.string() << "\n  " << run.report().string() << "\n";
+    out << "\n"
+        << (result.stopped_early ? "stopped early after " : "done: ") << result.steps
+        << " steps\n  " << artefact.string() << "\n  " << run.report().string() << "\n";
     console().print(out.str());
   }
 
@@ -270,19 +308,23 @@ class Tuner {
   std::unique_ptr<Adapter> adapter_;
 };
 
-void run_tune(const Invocation& call) { Tuner(call).run(); }
+void run_tune(const Invocation& call) {
+  Tuner(call).run();
+}
 
 }  // namespace
 
 CoreVerb tune_verb() {
-  return {.name = "tune",
-          .summary = "Train a method on data; leaves a run folder with adapter, metrics and report",
-          .examples = {{"smidgen tune --model model.gguf --data train.jsonl --out run", "LoRA on every linear layer"},
-                       {"smidgen tune recipe.yaml --rank 16 --out run", "a recipe, one value changed"},
-                       {"smidgen tune run/recipe.yaml --resume", "go on after an interruption"}},
-          .describe = [] { return describe<TuneConfig>(); },
-          .run = run_tune,
-          .positional = ""};
+  return {
+      .name = "tune",
+      .summary = "Train a method on data; leaves a run folder with adapter, metrics and report",
+      .examples = {{"smidgen tune --model model.gguf --data train.jsonl --out run",
+                    "LoRA on every linear layer"},
+                   {"smidgen tune recipe.yaml --rank 16 --out run", "a recipe, one value changed"},
+                   {"smidgen tune run/recipe.yaml --resume", "go on after an interruption"}},
+      .describe = [] { return describe<TuneConfig>(); },
+      .run = run_tune,
+      .positional = ""};
 }
 
 }  // namespace smidgen

@@ -10,8 +10,8 @@ namespace smidgen {
 
 struct CoreVerb {
   std::string name;
-  std::string summary;     // one line
-  Json examples;           // [[command, remark], ...]
+  std::string summary;  // one line
+  Json examples;        // [[command, remark], ...]
   Json (*describe)() = nullptr;
   void (*run)(const Invocation&) = nullptr;
   std::string positional;  // field that a bare word sets; empty: a bare word is the recipe

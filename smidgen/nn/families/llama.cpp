@@ -1,7 +1,7 @@
-// Llama: RMSNorm, rotary embedding in halves, grouped-query attention, SwiGLU (arXiv:2302.13971, 2307.09288). SmolLM2 and
-// most models that call themselves llama are this.
-// Differs from the reference (transformers 5.23.0, models/llama): products in bf16 round once where the reference rounds
-// after each operation; the residual stream is fp32.
+// Llama: RMSNorm, rotary embedding in halves, grouped-query attention, SwiGLU (arXiv:2302.13971,
+// 2307.09288). SmolLM2 and most models that call themselves llama are this. Differs from the
+// reference (transformers 5.23.0, models/llama): products in bf16 round once where the reference
+// rounds after each operation; the residual stream is fp32.
 #include "smidgen/base/log.h"
 #include "smidgen/nn/config_reader.h"
 #include "smidgen/nn/decoder.h"
@@ -64,12 +64,15 @@ Json config_of(const ModelFiles& files) {
   if (files.kind == ModelFiles::Kind::folder) return files.config;
   const GgufFile& g = *files.gguf;
   const std::string p = "llama.";
-  const int64_t heads = g.get_int(p + "attention.head_count"), width = g.get_int(p + "embedding_length");
+  const int64_t heads = g.get_int(p + "attention.head_count"),
+                width = g.get_int(p + "embedding_length");
   const std::string scaling = g.get_string(p + "rope.scaling.type", "none");
   if (scaling != "none" || g.contains("rope_freqs.weight")) {
-    throw Error(ErrorKind::unsupported, str("rope scaling '", scaling, "' cannot be run yet"), g.where());
+    throw Error(ErrorKind::unsupported, str("rope scaling '", scaling, "' cannot be run yet"),
+                g.where());
   }
-  if (heads <= 0) throw Error(ErrorKind::format, str("llama.attention.head_count is ", heads), g.where());
+  if (heads <= 0)
+    throw Error(ErrorKind::format, str("llama.attention.head_count is ", heads), g.where());
   Json c;
   c["architectures"] = {"LlamaForCausalLM"};
   c["model_type"] = "llama";
@@ -80,7 +83,8 @@ Json config_of(const ModelFiles& files) {
   c["num_hidden_layers"] = g.get_int(p + "block_count");
   c["num_attention_heads"] = heads;
   c["num_key_value_heads"] = g.get_int(p + "attention.head_count_kv", heads);
-  c["head_dim"] = g.get_int(p + "attention.key_length", g.get_int(p + "rope.dimension_count", width / heads));
+  c["head_dim"] =
+      g.get_int(p + "attention.key_length", g.get_int(p + "rope.dimension_count", width / heads));
   c["max_position_embeddings"] = g.get_int(p + "context_length");
   c["rms_norm_eps"] = g.get_float(p + "attention.layer_norm_rms_epsilon");
   c["rope_theta"] = g.get_float(p + "rope.freq_base", 10000.0);
@@ -89,7 +93,9 @@ Json config_of(const ModelFiles& files) {
   c["tie_word_embeddings"] = files.lm_head_absent;
   for (const char* token : {"bos", "eos", "padding"}) {
     const std::string key = str("tokenizer.ggml.", token, "_token_id");
-    if (g.find(key)) c[std::string(token) == "padding" ? "pad_token_id" : str(token, "_token_id")] = g.get_int(key);
+    if (g.find(key))
+      c[std::string(token) == "padding" ? "pad_token_id" : str(token, "_token_id")] =
+          g.get_int(key);
   }
   return c;
 }
@@ -102,21 +108,28 @@ class Llama : public Family {
 
   std::unique_ptr<Model> load(const ModelFiles& files, const LoadOptions& options) const override {
     const Json config = config_of(files);
-    const std::string where = files.kind == ModelFiles::Kind::folder ? (files.path / "config.json").string() : files.path.string();
+    const std::string where = files.kind == ModelFiles::Kind::folder
+                                  ? (files.path / "config.json").string()
+                                  : files.path.string();
     ConfigReader reader(config, where);
     DecoderSpec spec = spec_from(reader);
     validate(spec, where);
-    // A tied checkpoint may still store the output matrix. Usually it is the embedding again and need not be read; where it
-    // is another matrix, it is used, as transformers 5 does.
+    // A tied checkpoint may still store the output matrix. Usually it is the embedding again and
+    // need not be read; where it is another matrix, it is used, as transformers 5 does.
     std::vector<std::string> ignorable = {".*rotary_emb\\.inv_freq"};
-    if (spec.tied && files.kind == ModelFiles::Kind::folder && files.tensors->contains("lm_head.weight")) {
+    if (spec.tied && files.kind == ModelFiles::Kind::folder &&
+        files.tensors->contains("lm_head.weight")) {
       const TensorView head = files.tensors->view("lm_head.weight");
       const TensorView table = files.tensors->view("model.embed_tokens.weight");
-      spec.tied = head.format == table.format && std::equal(head.bytes.begin(), head.bytes.end(), table.bytes.begin(), table.bytes.end());
+      spec.tied = head.format == table.format && std::equal(head.bytes.begin(), head.bytes.end(),
+                                                            table.bytes.begin(), table.bytes.end());
       if (spec.tied) {
         ignorable.push_back("lm_head\\.weight");
       } else {
-        log_note("config.json ties the output matrix to the embedding, but the file holds another one, which is used (", where, ")");
+        log_note(
+            "config.json ties the output matrix to the embedding, but the file holds another one, "
+            "which is used (",
+            where, ")");
       }
     }
     WeightReader weights(files, table(), ignorable);
@@ -126,6 +139,8 @@ class Llama : public Family {
 
 }  // namespace
 
-std::unique_ptr<const Family> make_llama_family() { return std::make_unique<Llama>(); }
+std::unique_ptr<const Family> make_llama_family() {
+  return std::make_unique<Llama>();
+}
 
 }  // namespace smidgen

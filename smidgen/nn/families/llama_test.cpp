@@ -26,11 +26,15 @@ TEST(Llama, IsFoundByModelType) {
 
 TEST(Llama, RefusesConfigurationsItCannotRunByFieldAndValue) {
   EXPECT_EQ(message_of(Json::object()), "loaded");
-  EXPECT_NE(message_of({{"hidden_act", "gelu"}}).find("unsupported: hidden_act 'gelu'"), std::string::npos);
-  EXPECT_NE(message_of({{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}}}}).find("'yarn'"), std::string::npos);
-  EXPECT_NE(message_of({{"quantization_config", {{"bits", 4}}}}).find("quantization_config"), std::string::npos);
+  EXPECT_NE(message_of({{"hidden_act", "gelu"}}).find("unsupported: hidden_act 'gelu'"),
+            std::string::npos);
+  EXPECT_NE(message_of({{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}}}}).find("'yarn'"),
+            std::string::npos);
+  EXPECT_NE(message_of({{"quantization_config", {{"bits", 4}}}}).find("quantization_config"),
+            std::string::npos);
   EXPECT_NE(message_of({{"hidden_size", "64"}}).find("not an integer"), std::string::npos);
-  EXPECT_NE(message_of({{"num_attention_heads", 0}}).find("num_attention_heads"), std::string::npos);
+  EXPECT_NE(message_of({{"num_attention_heads", 0}}).find("num_attention_heads"),
+            std::string::npos);
   EXPECT_NE(message_of({{"num_hidden_layers", -3}}).find("num_hidden_layers"), std::string::npos);
 }
 

@@ -12,7 +12,8 @@ class Family {
   virtual std::string summary() const = 0;
   virtual std::vector<std::string> model_types() const = 0;         // config.json "model_type"
   virtual std::vector<std::string> gguf_architectures() const = 0;  // GGUF general.architecture
-  virtual std::unique_ptr<Model> load(const ModelFiles& files, const LoadOptions& options) const = 0;
+  virtual std::unique_ptr<Model> load(const ModelFiles& files,
+                                      const LoadOptions& options) const = 0;
 };
 
 void register_all(Registry<Family>& registry);  // written by the build

@@ -33,14 +33,16 @@ TEST(RandomFreeze, TrainsItsShareOfLayersAndDrawsAnewEachPeriod) {
     for (const int64_t layer : layers) ++seen[layer];
   }
   EXPECT_GT(draws.size(), 10u);
-  // Uniform: each of 8 layers is expected in a quarter of 100 draws of 2 steps, 50 times; 5 sigma is 43.
+  // Uniform: each of 8 layers is expected in a quarter of 100 draws of 2 steps, 50 times; 5 sigma
+  // is 43.
   for (const auto& [layer, count] : seen) EXPECT_NEAR(count, 50, 43) << layer;
   EXPECT_EQ(seen.size(), 8u);
 }
 
 TEST(RandomFreeze, DependsOnSeedAndStepAlone) {
   const auto model = make_tiny_llama({.layers = 8}, {.dtype = "fp32"});
-  const auto a = Adapter::create(*model, "lora", {{"rank", 2}}, 1), b = Adapter::create(*model, "lora", {{"rank", 2}}, 1);
+  const auto a = Adapter::create(*model, "lora", {{"rank", 2}}, 1),
+             b = Adapter::create(*model, "lora", {{"rank", 2}}, 1);
   const auto walk = budgets().find("random_freeze").start(Json::object());
   const auto jump = budgets().find("random_freeze").start(Json::object());
   for (int64_t step = 1; step <= 9; ++step) {

@@ -1,5 +1,5 @@
-// Budget policies: what decides during training which modules get how much. A policy sees the loop and the store, knows no
-// family, and answers with edits.
+// Budget policies: what decides during training which modules get how much. A policy sees the loop
+// and the store, knows no family, and answers with edits.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,7 @@ namespace smidgen {
 // What a policy may look at.
 struct LoopView {
   const Adapter& adapter;
-  int64_t step = 0;   // the step that is about to be made, or was just made; from 1
+  int64_t step = 0;  // the step that is about to be made, or was just made; from 1
   int64_t total = 0;
   uint64_t seed = 0;
 };
@@ -26,7 +26,9 @@ class Policy {
   virtual ~Policy() = default;
   virtual std::vector<Edit> on_attach(const LoopView&) { return {}; }
   virtual std::vector<Edit> before_step(const LoopView&) { return {}; }
-  virtual std::vector<Edit> after_backward(const LoopView&) { return {}; }  // gradients are there, not yet clipped
+  virtual std::vector<Edit> after_backward(const LoopView&) {
+    return {};
+  }  // gradients are there, not yet clipped
   virtual std::vector<Edit> after_step(const LoopView&) { return {}; }
   // What a resumed run must know beside the edits.
   virtual Json state() const { return nullptr; }
