@@ -12,7 +12,7 @@ struct ListConfig {
 template <class V>
 void fields(V& v, ListConfig& c) {
   v("what", c.what,
-    {.help = "verbs, methods, families, formats, budgets or data; nothing lists all"});
+    {.help = "verbs, methods, families, formats or policies; nothing lists all"});
 }
 
 std::string plural(const std::string& word) {
