@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- flags ([^>]*?) -->\n)(.*?)(<!-- end flags -->)", re.S)
 # Explained in one sentence of docs/README.md, without pages of their own.
 WITHOUT_PAGE = {"completion", "help", "version"}
-# Told by --help at the end of its `Everywhere` part; the schema does not list what concerns only the command line.
+# Of the command line, not of a verb, so the schema does not hold them; --help shows them under `Everywhere`.
 EVERYWHERE = [
     ("--threads N", "", "Worker threads, 1 to 4096; by default what affinity and cgroup quota allow"),
     ("--json", "", "Results and progress as JSON on standard output, errors as JSON on standard error"),
@@ -69,13 +69,11 @@ def standard(node: dict) -> str:
     value = node.get("default")
     if isinstance(value, dict):
         value = value.get("name")
-    if value in (None, "", [], False):
+    if value is None or value is False or value in ("", []):
         return ""
     if value is True:
         return "`true`"
-    if isinstance(value, float):
-        value = f"{value:g}"
-    return f"`{value}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
 def row(node: dict, registries: dict, positional: str) -> tuple[str, str, str]:
