@@ -1,13 +1,10 @@
-// What the machine has, what is missing, and the remedy. The core library is tried in a child
-// process, so that torch never enters this one.
+// What the machine has, what is missing, and the remedy. Whether the core could be loaded is read from
+// its headers: torch is never opened.
 #include <cstdlib>
-#include <dlfcn.h>
 #include <fstream>
-#include <link.h>
 #include <unistd.h>
 
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 #include "smidgen/base/cpu.h"
 #include "smidgen/base/error.h"
@@ -16,6 +13,7 @@
 #include "smidgen/base/progress.h"
 #include "smidgen/cli/command.h"
 #include "smidgen/cli/core_library.h"
+#include "smidgen/cli/needed.h"
 
 namespace smidgen {
 namespace {
@@ -89,38 +87,6 @@ void disk_row(Json& rows) {
   }
 }
 
-int find_torch(dl_phdr_info* library, size_t, void* result) {
-  const std::string_view name = library->dlpi_name ? library->dlpi_name : "";
-  if (name.find("libtorch_cpu.so") == name.npos) return 0;
-  *static_cast<std::string*>(result) = name;
-  return 1;
-}
-
-// Runs `action` in a child and returns what it said; nothing when the child died.
-template <class Action>
-std::optional<std::string> in_child(Action action) {
-  int ends[2];
-  if (::pipe(ends) != 0) return std::nullopt;
-  const pid_t id = ::fork();
-  if (id == 0) {
-    ::close(ends[0]);
-    const std::string text = action();
-    const bool sent =
-        ::write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());
-    ::_exit(sent ? 0 : 1);
-  }
-  ::close(ends[1]);
-  std::string text;
-  char piece[4096];
-  for (ssize_t count = 0; id > 0 && (count = ::read(ends[0], piece, sizeof piece)) > 0;) {
-    text.append(piece, static_cast<size_t>(count));
-  }
-  ::close(ends[0]);
-  int status = 1;
-  if (id > 0) ::waitpid(id, &status, 0);
-  return status == 0 ? std::optional(text) : std::nullopt;
-}
-
 // "2.13.0+cpu" from torch/version.py above the library, or empty.
 std::string torch_version(const fs::path& library) {
   std::ifstream file(library.parent_path().parent_path() / "version.py");
@@ -140,32 +106,23 @@ void core_rows(Json& rows) {
                        "make build (or configure with -DSMIDGEN_CORE=ON)"));
     return;
   }
-  const auto said = in_child([]() -> std::string {
-    try {
-      load_core();
-    } catch (const Error& error) {
-      return std::string("no ") + error.what();
-    }
-    std::string torch;
-    ::dl_iterate_phdr(find_torch, &torch);
-    return "ok " + torch;
-  });
   const char* remedy =
       "torch must be where it was when smidgen was built: run make setup, then make build";
-  if (!said || said->size() < 3 || !said->starts_with("ok ")) {
-    rows.push_back(row(
-        "core library", "missing",
-        said ? said->substr(std::min<size_t>(3, said->size())) : "it crashes on loading", remedy));
-    return;
+  try {
+    for (const NeededLibrary& library : needed_libraries(core)) {
+      if (library.name != "libtorch_cpu.so") continue;
+      const bool there = !library.found.empty();
+      rows.push_back(row("core library", "ok", core.string()));
+      rows.push_back(row("torch", there ? "ok" : "missing",
+                         there ? str(torch_version(library.found), " at ", library.found.string())
+                               : library.name + " is not where the core library looks for it",
+                         there ? "" : remedy));
+      return;
+    }
+    rows.push_back(row("core library", "warn", core.string() + " needs no torch", remedy));
+  } catch (const Error& error) {
+    rows.push_back(row("core library", "missing", error.what(), "make build"));
   }
-  rows.push_back(row("core library", "ok", core.string()));
-  const fs::path torch = said->substr(3);
-  const std::string version = torch_version(torch);
-  rows.push_back(row(
-      "torch", torch.empty() ? "missing" : "ok",
-      torch.empty() ? "not loaded by the core"
-                    : str(version.empty() ? "unknown version" : version, " at ", torch.string()),
-      torch.empty() ? remedy : ""));
 }
 
 void python_row(Json& rows) {

@@ -112,12 +112,17 @@ class Lora : public Method {
     if (c.alpha == std::floor(c.alpha) && std::abs(c.alpha) < 1e15) j["lora_alpha"] = static_cast<int64_t>(c.alpha);
     j["target_modules"] = peft_targets(c.target, plan);
     j["exclude_modules"] = c.exclude.empty() ? Json(nullptr) : peft_targets(c.exclude, {});
+    // The rest of what PEFT 0.21.2 writes, each at its default: readers that insist on a key find it.
     for (const char* key : {"alpha_pattern", "rank_pattern", "loftq_config"}) j[key] = Json::object();
-    for (const char* key : {"layer_replication", "layers_pattern", "layers_to_transform", "modules_to_save", "target_parameters",
-                            "trainable_token_indices"}) {
+    for (const char* key :
+         {"alora_invocation_tokens", "arrow_config", "corda_config", "eva_config", "kasa_config", "layer_replication", "layers_pattern",
+          "layers_to_transform", "lora_ga_config", "megatron_config", "modules_to_save", "monteclora_config", "target_parameters",
+          "trainable_token_indices", "use_bdlora", "velora_config"}) {
       j[key] = nullptr;
     }
-    for (const char* key : {"fan_in_fan_out", "lora_bias", "use_dora"}) j[key] = false;
+    for (const char* key : {"ensure_weight_tying", "fan_in_fan_out", "lora_bias", "use_dora", "use_qalora"}) j[key] = false;
+    j["megatron_core"] = "megatron.core";
+    j["qalora_group_size"] = 16;
     j["bias"] = "none";
     j["init_lora_weights"] = true;
     j["lora_dropout"] = 0.0;

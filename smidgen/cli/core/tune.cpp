@@ -119,6 +119,12 @@ class Tuner {
 
   void run() {
     loaded_ = open(config_.model);
+    if (config_.train.data.max_length > loaded_.model->context() &&
+        call_.recipe.origin("max_length").kind != Origin::Kind::standard) {
+      throw Error(ErrorKind::usage, str("max_length is ", config_.train.data.max_length, ", and the model's context holds ",
+                                        loaded_.model->context(), " tokens"),
+                  call_.recipe.where("max_length"));
+    }
     if (!loaded_.adapters.empty()) {
       throw Error(ErrorKind::unsupported, "tuning on top of another adapter is not possible yet", "adapter",
                   "export BASE+ADAPTER to a folder first, and tune that");
