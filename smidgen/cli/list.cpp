@@ -11,8 +11,7 @@ struct ListConfig {
 };
 template <class V>
 void fields(V& v, ListConfig& c) {
-  v("what", c.what,
-    {.help = "verbs, methods, families, formats, budgets or data; nothing lists all"});
+  v("what", c.what, {.help = "verbs, methods, families, formats or policies; nothing lists all"});
 }
 
 std::string plural(const std::string& word) {

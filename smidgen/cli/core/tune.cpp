@@ -318,10 +318,12 @@ CoreVerb tune_verb() {
   return {
       .name = "tune",
       .summary = "Train a method on data; leaves a run folder with adapter, metrics and report",
-      .examples = {{"smidgen tune --model model.gguf --data train.jsonl --out run",
-                    "LoRA on every linear layer"},
-                   {"smidgen tune recipe.yaml --rank 16 --out run", "a recipe, one value changed"},
-                   {"smidgen tune run/recipe.yaml --resume", "go on after an interruption"}},
+      .examples = Json::array(
+          {Json::array({"smidgen tune --model model.gguf --data train.jsonl --out run",
+                        "LoRA on every linear layer"}),
+           Json::array(
+               {"smidgen tune recipe.yaml --rank 16 --out run", "a recipe, one value changed"}),
+           Json::array({"smidgen tune run/recipe.yaml --resume", "go on after an interruption"})}),
       .describe = [] { return describe<TuneConfig>(); },
       .run = run_tune,
       .positional = ""};
