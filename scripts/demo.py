@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DEMO = ROOT / "build" / "demo"
-SMIDGEN = ROOT / "build" / "release" / "smidgen"
+# Relative to the root, where everything runs, so that reports and adapters carry no path of this machine.
+DEMO = Path("build/demo")
+SMIDGEN = Path("build/release/smidgen")
 
 
 def fetch(script, out, *options):
@@ -32,7 +33,8 @@ def main():
     parser.add_argument("--control", action="store_true")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    out = args.out or DEMO / "run"
+    out = args.out.resolve() if args.out else DEMO / "run"
+    os.chdir(ROOT)
 
     DEMO.mkdir(parents=True, exist_ok=True)
     models = list(DEMO.glob("*.gguf"))

@@ -231,7 +231,11 @@ LoopResult Loop::run() {
     log(record, due);
     if (s_.events.step) s_.events.step(record);
     if (due || interrupted) save();
-    if (interrupted) throw_if_stopped();
+    if (interrupted) {
+      throw Error(ErrorKind::interrupted, str("stopped by a signal after step ", state_.step),
+                  s_.run.root().string(),
+                  "everything is saved; the same call with --resume goes on");
+    }
   }
   if (saved_step_ != state_.step) save();
   events_->flush();

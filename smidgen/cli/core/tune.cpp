@@ -165,7 +165,10 @@ class Tuner {
 
   // The adapter folder, or for full tuning the model folder with the trained weights in place.
   void save_artefact(const fs::path& folder) {
-    const Json card = sidecar(config_, loaded_, call_.recipe.values);
+    // Without what only this process was told, so that a resumed run leaves the same folder.
+    Json recipe = call_.recipe.values;
+    for (const char* key : {"out", "resume", "allow_inexact_resume", "dry_run"}) recipe.erase(key);
+    const Json card = sidecar(config_, loaded_, recipe);
     if (adapter_->method().capabilities().artefact == Artefact::adapter) {
       adapter_->save(folder, loaded_.files.path.string(), card, /*replace=*/true);
       return;
