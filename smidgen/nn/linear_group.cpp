@@ -1,0 +1,378 @@
+// The linear host: one base product for all rows, and whatever attachments put around it.
+#include <torch/torch.h>
+
+#include "smidgen/base/error.h"
+#include "smidgen/nn/host.h"
+#include "smidgen/nn/ops.h"
+
+namespace smidgen {
+
+LinearGroup::LinearGroup(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight,
+                         at::Tensor bias)
+    : Host(std::move(sites), std::move(weight)), bias_(std::move(bias)) {
+  offsets_.push_back(0);
+  for (const Site& site : sites_) offsets_.push_back(offsets_.back() + site.out);
+  SMIDGEN_ASSERT(weight_->original().out_features() == out_features());
+  SMIDGEN_ASSERT(weight_->original().in_features() == in_features());
+}
+
+namespace {
+
+// One site over one segment: a rectangle of the result, and the attachments that own it.
+struct Part {
+  size_t site;
+  Segment segment;
+  const std::vector<AttachmentPtr>* attachments;
+  size_t first_parameter;  // in the flat list that the autograd function receives
+  bool pre = false, post = false, add = false, scales_bias = false, needs_y0 = false;
+  const Attachment* replacement = nullptr;
+
+  bool own_product() const { return pre || replacement != nullptr; }
+};
+
+std::vector<Part> parts_of(const LinearGroup& group, const Rows& rows) {
+  std::vector<Part> parts;
+  size_t parameters = 0;
+  for (size_t site = 0; site < group.sites().size(); ++site) {
+    for (const Segment& segment : rows.segments) {
+      const auto& attachments = group.slots(site).at(segment.slot);
+      Part part{site, segment, &attachments, parameters};
+      for (const AttachmentPtr& a : attachments) {
+        part.pre |= a->hooks().pre;
+        part.post |= a->hooks().post;
+        part.add |= a->hooks().add;
+        part.needs_y0 |= a->hooks().add_needs_y0;
+        part.scales_bias |= a->hooks().scales_bias;
+        if (a->hooks().weight) part.replacement = a.get();
+        parameters += a->parameters().size();
+      }
+      parts.push_back(part);
+    }
+  }
+  return parts;
+}
+
+Tensors flat_parameters(const std::vector<Part>& parts) {
+  Tensors all;
+  for (const Part& part : parts) {
+    for (const AttachmentPtr& a : *part.attachments) {
+      all.insert(all.end(), a->parameters().begin(), a->parameters().end());
+    }
+  }
+  return all;
+}
+
+// The slice of the flat list that belongs to attachment k of a part.
+Tensors parameters_of(const Part& part, size_t k, const Tensors& all) {
+  size_t begin = part.first_parameter;
+  for (size_t i = 0; i < k; ++i) begin += (*part.attachments)[i]->parameters().size();
+  const size_t count = (*part.attachments)[k]->parameters().size();
+  return Tensors(all.begin() + static_cast<long>(begin),
+                 all.begin() + static_cast<long>(begin + count));
+}
+
+at::Tensor float32(const at::Tensor& t) {
+  return t.scalar_type() == at::kFloat ? t : t.to(at::kFloat);
+}
+
+// Hooks see fp32. The rows of one segment are converted once and shared by the sites of the group.
+class Float32Rows {
+ public:
+  explicit Float32Rows(const at::Tensor& x) : x_(x) {}
+  const at::Tensor& rows(const Segment& segment) const {
+    if (begin_ != segment.begin) {
+      begin_ = segment.begin;
+      part_ = float32(x_.narrow(0, segment.begin, segment.end - segment.begin));
+    }
+    return part_;
+  }
+
+ private:
+  const at::Tensor& x_;
+  mutable int64_t begin_ = -1;
+  mutable at::Tensor part_;
+};
+
+// Products with a dense trainable weight, in the arithmetic of the base that it replaces.
+at::Tensor dense_matmul(const at::Tensor& x, const at::Tensor& w, const BaseWeight& base) {
+  return at::linear(x.to(base.dtype()), w.to(base.dtype()));
+}
+at::Tensor dense_matmul_t(const at::Tensor& dy, const at::Tensor& w, const BaseWeight& base) {
+  return float32(at::matmul(dy.to(base.dtype()), w.to(base.dtype())));
+}
+at::Tensor dense_weight_grad(const at::Tensor& dy, const at::Tensor& x, const BaseWeight& base) {
+  return float32(at::matmul(dy.to(base.dtype()).t(), x.to(base.dtype())));
+}
+
+// x, pre_1(x), pre_2(pre_1(x)), ...
+Tensors pre_chain(const Part& part, const at::Tensor& x, const Tensors& all) {
+  Tensors chain{x};
+  for (size_t k = 0; k < part.attachments->size(); ++k) {
+    const Attachment& a = *(*part.attachments)[k];
+    if (a.hooks().pre) chain.push_back(a.pre(chain.back(), parameters_of(part, k, all)));
+  }
+  return chain;
+}
+
+Tensors post_chain(const Part& part, const at::Tensor& y, const Tensors& all) {
+  Tensors chain{y};
+  for (size_t k = 0; k < part.attachments->size(); ++k) {
+    const Attachment& a = *(*part.attachments)[k];
+    if (a.hooks().post) chain.push_back(a.post(chain.back(), parameters_of(part, k, all)));
+  }
+  return chain;
+}
+
+size_t index_of_replacement(const Part& part) {
+  for (size_t k = 0; k < part.attachments->size(); ++k) {
+    if ((*part.attachments)[k].get() == part.replacement) return k;
+  }
+  SMIDGEN_ASSERT(!"part without a replacement");
+}
+
+struct HostCall : torch::CustomClassHolder {
+  HostCall(const LinearGroup* host, Rows r) : group(host), rows(std::move(r)) {}
+  const LinearGroup* group;
+  Rows rows;
+  std::vector<Part> parts;
+};
+
+// The rows of a part that are trained, counted from the first trained row.
+Segment trained(const Segment& s, int64_t grad_begin) {
+  return {s.slot, std::max(s.begin, grad_begin) - grad_begin,
+          std::max(s.end, grad_begin) - grad_begin};
+}
+
+// What must outlive the forward pass of rows that came in as `segment`: fp32, the trained rows
+// only.
+at::Tensor kept(const at::Tensor& y, const Segment& segment, int64_t grad_begin) {
+  const int64_t skip = std::clamp<int64_t>(grad_begin - segment.begin, 0, y.size(0));
+  return y.narrow(0, skip, y.size(0) - skip).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+}
+
+}  // namespace
+
+// One node of the graph for the whole host. It keeps x only when an attachment needs it, and
+// nothing at all for the frozen weight: the input gradient reads the one copy of the weight again.
+// Rows before grad_begin are served, not trained: nothing of them is kept and they get no gradient.
+struct HostFunction : torch::autograd::Function<HostFunction> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x,
+                            at::TensorList leaves, c10::intrusive_ptr<HostCall> call) {
+    const Tensors parameters = leaves.vec();
+    const LinearGroup& group = *call->group;
+    const BaseWeight& base = group.weight().current();
+    const bool shared = std::any_of(call->parts.begin(), call->parts.end(),
+                                    [](const Part& p) { return !p.own_product(); });
+    at::Tensor out =
+        shared ? base.matmul(x)
+               : at::empty({x.size(0), group.out_features()}, x.options().dtype(base.dtype()));
+    // Attachments that post-process or read y0 need what stood there before; everything else adds
+    // in place.
+    const int64_t grad_begin = call->rows.grad_begin;
+    Tensors saved;
+    bool save_x = false;
+    const Float32Rows inputs(x);
+    for (const Part& part : call->parts) {
+      const auto [col0, col1] = group.weight_rows(part.site);
+      at::Tensor y = out.narrow(0, part.segment.begin, part.segment.end - part.segment.begin)
+                         .narrow(1, col0, col1 - col0);
+      if (part.attachments->empty()) {
+        if (group.bias_.defined()) y.add_(group.bias_.narrow(0, col0, col1 - col0));
+        continue;
+      }
+      const at::Tensor input = pre_chain(part, inputs.rows(part.segment), parameters).back();
+      if (part.replacement) {
+        const at::Tensor w =
+            part.replacement->weight(parameters_of(part, index_of_replacement(part), parameters));
+        y.copy_(dense_matmul(input, w, base));
+      } else if (part.pre) {
+        y.copy_(base.matmul_rows(input, col0, col1));
+      }
+      save_x |= part.own_product() || part.add;
+      const at::Tensor y0 =
+          part.needs_y0 ? y.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true) : at::Tensor();
+      if (part.needs_y0) saved.push_back(grad_begin ? kept(y, part.segment, grad_begin) : y0);
+      if (part.add) {
+        for (size_t k = 0; k < part.attachments->size(); ++k) {
+          const Attachment& a = *(*part.attachments)[k];
+          if (a.hooks().add) y.add_(a.add(input, y0, parameters_of(part, k, parameters)));
+        }
+      }
+      const bool bias = group.bias_.defined();
+      const at::Tensor b = bias ? group.bias_.narrow(0, col0, col1 - col0) : at::Tensor();
+      if (bias && part.scales_bias) y.add_(b);
+      if (part.post) {
+        saved.push_back(kept(y, part.segment, grad_begin));
+        y.copy_(post_chain(part, grad_begin ? float32(y) : saved.back(), parameters).back());
+      }
+      if (bias && !part.scales_bias) y.add_(b);
+    }
+    const at::Tensor trained_x =
+        grad_begin ? x.narrow(0, grad_begin, x.size(0) - grad_begin).clone() : x;
+    saved.push_back(save_x ? trained_x : at::Tensor());
+    ctx->saved_data["dtype"] = x.scalar_type();
+    ctx->save_for_backward(saved);
+    ctx->saved_data["call"] = c10::IValue::make_capsule(call);
+    return out;
+  }
+
+  static Tensors backward(torch::autograd::AutogradContext* ctx, Tensors grads) {
+    const auto capsule = ctx->saved_data["call"].toCapsule();
+    const HostCall& call = *static_cast<const HostCall*>(capsule.get());
+    const LinearGroup& group = *call.group;
+    const BaseWeight& base = group.weight().current();
+    const Tensors parameters = flat_parameters(call.parts);
+    const Tensors saved = ctx->get_saved_variables();
+    const Float32Rows inputs_of(saved.back());
+    const int64_t grad_begin = call.rows.grad_begin;
+    const at::Tensor dy =
+        grads[0].narrow(0, grad_begin, grads[0].size(0) - grad_begin).contiguous();
+    const bool need_dx = ctx->needs_input_grad(0);
+
+    bool edited = false, shared = false;
+    for (const Part& part : call.parts) {
+      edited |= part.own_product() || part.post || part.needs_y0;
+      shared |= !part.own_product();
+    }
+    at::Tensor dy0 = edited ? dy.clone() : dy;  // gradient of the shared product
+    Tensors dparameters(parameters.size());
+    struct Later {
+      Segment segment;
+      at::Tensor dx;
+    };
+    std::vector<Later> later;  // what the parts add to dx
+    size_t next_saved = 0;
+
+    for (const Part& part : call.parts) {
+      const auto [col0, col1] = group.weight_rows(part.site);
+      const Segment segment = trained(part.segment, grad_begin);
+      const int64_t row0 = segment.begin, rows = segment.end - row0;
+      const at::Tensor y0 = part.needs_y0 ? saved[next_saved++] : at::Tensor();
+      const at::Tensor y_before_post = part.post ? saved[next_saved++] : at::Tensor();
+      if (part.attachments->empty() || rows == 0) continue;
+      at::Tensor d = float32(dy.narrow(0, row0, rows).narrow(1, col0, col1 - col0));
+      auto keep = [&](size_t k, const Tensors& g) {
+        size_t begin = part.first_parameter;
+        for (size_t i = 0; i < k; ++i) begin += (*part.attachments)[i]->parameters().size();
+        for (size_t i = 0; i < g.size(); ++i) {
+          if (!g[i].defined()) continue;
+          at::Tensor& slot = dparameters[begin + i];
+          slot = slot.defined() ? slot + g[i] : g[i];
+        }
+      };
+      if (part.post) {
+        const Tensors chain = post_chain(part, y_before_post, parameters);
+        size_t link = chain.size() - 1;
+        for (size_t k = part.attachments->size(); k-- > 0;) {
+          const Attachment& a = *(*part.attachments)[k];
+          if (!a.hooks().post) continue;
+          const auto g = a.post_backward(chain[--link], parameters_of(part, k, parameters), d);
+          d = g.dx;
+          keep(k, g.parameters);
+        }
+      }
+      const Tensors inputs =
+          saved.back().defined() ? pre_chain(part, inputs_of.rows(segment), parameters) : Tensors{};
+      at::Tensor dx;
+      at::Tensor dy0_part = d;
+      for (size_t k = 0; part.add && k < part.attachments->size(); ++k) {
+        const Attachment& a = *(*part.attachments)[k];
+        if (!a.hooks().add) continue;
+        const auto g = a.add_backward(inputs.back(), y0, parameters_of(part, k, parameters), d);
+        if (g.dx.defined()) dx = dx.defined() ? dx + g.dx : g.dx;
+        if (g.dy0.defined()) dy0_part = dy0_part + g.dy0;
+        keep(k, g.parameters);
+      }
+      if (part.replacement) {
+        const size_t k = index_of_replacement(part);
+        const Tensors p = parameters_of(part, k, parameters);
+        const at::Tensor w = part.replacement->weight(p);
+        const at::Tensor dense = dense_matmul_t(dy0_part, w, base);
+        dx = dx.defined() ? dx + dense : dense;
+        keep(k, part.replacement->weight_backward(
+                    p, dense_weight_grad(dy0_part, inputs.back(), base)));
+      } else if (part.pre) {
+        const at::Tensor own = float32(base.matmul_t_rows(dy0_part, col0, col1));
+        dx = dx.defined() ? dx + own : own;
+      }
+      if (part.pre) {
+        size_t link = inputs.size() - 1;
+        for (size_t k = part.attachments->size(); k-- > 0;) {
+          const Attachment& a = *(*part.attachments)[k];
+          if (!a.hooks().pre) continue;
+          const auto g = a.pre_backward(inputs[--link], parameters_of(part, k, parameters), dx);
+          dx = g.dx;
+          keep(k, g.parameters);
+        }
+      }
+      if (edited) {
+        at::Tensor target = dy0.narrow(0, row0, rows).narrow(1, col0, col1 - col0);
+        if (part.own_product()) {
+          target.zero_();
+        } else {
+          target.copy_(dy0_part);
+        }
+      }
+      if (need_dx && dx.defined()) later.push_back({segment, dx});
+    }
+
+    Tensors result{at::Tensor()};
+    if (need_dx) {
+      at::Tensor dx =
+          shared ? base.matmul_t(dy0) : at::zeros({dy.size(0), group.in_features()}, dy.options());
+      for (const Later& part : later) {
+        dx.narrow(0, part.segment.begin, part.segment.end - part.segment.begin).add_(part.dx);
+      }
+      dx = dx.to(ctx->saved_data["dtype"].toScalarType());
+      result[0] = grad_begin ? at::constant_pad_nd(dx, {0, 0, grad_begin, 0}) : dx;
+    }
+    result.insert(result.end(), dparameters.begin(), dparameters.end());
+    result.push_back(at::Tensor());  // the call itself
+    return result;
+  }
+};
+
+at::Tensor LinearGroup::forward(const at::Tensor& x, const Rows& rows) const {
+  if (kernels_mode() == KernelsMode::ref) return forward_ref(x, rows);
+  auto call = c10::make_intrusive<HostCall>(this, rows);
+  call->parts = parts_of(*this, rows);
+  const Tensors parameters = flat_parameters(call->parts);
+  // As a TensorList: autograd looks into no other kind of list.
+  return HostFunction::apply(x, at::TensorList(parameters), call);
+}
+
+at::Tensor LinearGroup::forward_ref(const at::Tensor& x, const Rows& rows) const {
+  const BaseWeight& base = weight().current();
+  const at::Tensor dense = base.tile(0, out_features());
+  const std::vector<Part> parts = parts_of(*this, rows);
+  const Tensors all = flat_parameters(parts);
+  Tensors columns;
+  for (size_t site = 0; site < sites_.size(); ++site) {
+    Tensors blocks;
+    for (const Part& part : parts) {
+      if (part.site != site) continue;
+      const auto [col0, col1] = weight_rows(site);
+      const at::Tensor xs = x.narrow(0, part.segment.begin, part.segment.end - part.segment.begin);
+      const at::Tensor input = pre_chain(part, float32(xs), all).back();
+      const at::Tensor w =
+          part.replacement
+              ? part.replacement->weight(parameters_of(part, index_of_replacement(part), all))
+              : dense.narrow(0, col0, col1 - col0);
+      const at::Tensor y0 = at::linear(input, w);
+      at::Tensor y = y0;
+      for (size_t k = 0; k < part.attachments->size(); ++k) {
+        const Attachment& a = *(*part.attachments)[k];
+        if (a.hooks().add) y = y + a.add(input, y0, parameters_of(part, k, all));
+      }
+      const at::Tensor b = bias_.defined() ? bias_.narrow(0, col0, col1 - col0) : at::Tensor();
+      if (b.defined() && part.scales_bias) y = y + b;
+      y = post_chain(part, y, all).back();
+      if (b.defined() && !part.scales_bias) y = y + b;
+      blocks.push_back(y);
+    }
+    columns.push_back(at::cat(blocks, 0));
+  }
+  return at::cat(columns, 1).to(base.dtype());
+}
+
+}  // namespace smidgen
