@@ -46,8 +46,8 @@ TEST(StopText, EqualsSearchingTheWhole) {
   for (int round = 0; round < 3000; ++round) {
     std::string whole;
     for (int i = 0; i < 12; ++i) whole += static_cast<char>('a' + rng.below(draw++, 2));
-    const std::string stop =
-        whole.substr(rng.below(draw++, 4), 1 + rng.below(draw++, 5)) + (round % 2 ? "a" : "");
+    const size_t begin = rng.below(draw++, 4), length = 1 + rng.below(draw++, 5);
+    const std::string stop = whole.substr(begin, length) + (round % 2 ? "a" : "");
     StopText text({stop});
     std::string got;
     for (size_t at = 0; at < whole.size();) {
