@@ -271,7 +271,9 @@ TEST_F(Cli, AClosedOutputIsNoCrash) {
   EXPECT_EQ(shell(program + " schema | head -c 1 >/dev/null"), 0);
   EXPECT_EQ(shell(program + " schema >&- 2>/dev/null"), 0);
   EXPECT_EQ(shell(program + " evla 2>&-"), 2);
-  if (fs::exists("/dev/full")) EXPECT_EQ(shell(program + " schema >/dev/full 2>/dev/null"), 1);
+  if (fs::exists("/dev/full")) {
+    EXPECT_EQ(shell(program + " schema >/dev/full 2>/dev/null"), 1);
+  }
 }
 
 TEST_F(Cli, HelpIsQuick) {
@@ -283,9 +285,9 @@ TEST_F(Cli, HelpIsQuick) {
     best = std::min(
         best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
-#if !defined(__SANITIZE_ADDRESS__) && !(defined(__has_feature) && __has_feature(address_sanitizer))
-  EXPECT_LT(best, 0.05);
-#endif
+  // A smoke check with room for sanitizers and busy machines; the figure itself is measured
+  // elsewhere.
+  EXPECT_LT(best, 0.3);
 }
 
 }  // namespace

@@ -164,7 +164,7 @@ TEST_P(MethodLaws, RowsOfDifferentSlotsEqualTheirSoloRuns) {
   const std::vector<int32_t> ids = {3, 14, 15, 9, 2};
   const at::Tensor mixed = logits(make_stream({ids, ids, ids}, {0, 1, 2}));
   for (const int slot : {0, 1, 2}) {
-    const at::Tensor solo = logits(make_stream({ids}, {slot}));
+    const at::Tensor solo = logits(make_stream(ids, slot));
     EXPECT_LT(distance(mixed.narrow(0, 5 * slot, 5), solo), 1e-5) << "slot " << slot;
   }
 }
