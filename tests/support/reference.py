@@ -18,6 +18,10 @@ import torch
 from support.paths import BUILD, CACHE, digest, made_once
 
 torch.set_num_threads(2)
+# MKL's first call of a function must not come from several threads (smidgen/kernels/vector_math.cpp has the story).
+for dtype in (torch.float32, torch.float64):
+    for function in (torch.cos, torch.sin, torch.exp, torch.log, torch.sqrt, torch.tanh, torch.erf):
+        function(torch.full((1,), 0.5, dtype=dtype))
 SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
