@@ -1,5 +1,5 @@
 // Laws that hold for every method, run over the whole registry and the storage formats: a new entry
-// is tested by being listed.
+// is tested by being listed, and by every law that its capabilities claim.
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -22,9 +22,15 @@ struct Case {
   bool tied;
 };
 
-std::vector<Case> cases() {
+bool any(const Capabilities&) {
+  return true;
+}
+
+// Every method whose capabilities pass, over every format, with tied and with own head.
+std::vector<Case> cases(bool (*pass)(const Capabilities&) = any) {
   std::vector<Case> all;
   for (const std::string& method : methods().names()) {
+    if (!pass(methods().find(method).capabilities())) continue;
     for (const std::string& format : weight_formats().names()) {
       for (const bool tied : {false, true}) all.push_back({method, format, tied});
     }
@@ -67,18 +73,19 @@ class MethodLaws : public testing::TestWithParam<Case> {
   // How far one rounding of a weight to the base's format may move the logits.
   double rounding() const { return GetParam().base_format == "fp32" ? 2e-5 : 6e-2; }
 
-  bool is_adapter() const {
-    return adapter_->method().capabilities().artefact == Artefact::adapter;
-  }
-
   std::unique_ptr<Model> model_;
   std::unique_ptr<Adapter> adapter_;
   Stream stream_, bare_;
 };
 
-TEST_P(MethodLaws, AFreshAdapterIsANoOpToTheBit) {
-  if (!adapter_->method().capabilities().starts_as_base)
-    GTEST_SKIP() << "does not claim to start as the base";
+// What a capability promises.
+class FreshLaws : public MethodLaws {};
+class MergeLaws : public MethodLaws {};
+class LinearLaws : public MethodLaws {};
+class BatchLaws : public MethodLaws {};
+class AdapterFileLaws : public MethodLaws {};
+
+TEST_P(FreshLaws, AFreshAdapterIsANoOpToTheBit) {
   const at::Tensor before = logits(bare_);
   adapter_->attach(*model_, 1);
   EXPECT_TRUE(at::equal(logits(stream_), before));
@@ -94,8 +101,7 @@ TEST_P(MethodLaws, ADisturbedAdapterIsNotANoOp) {
   EXPECT_TRUE(at::equal(logits(stream_), before)) << "a detached adapter must leave nothing behind";
 }
 
-TEST_P(MethodLaws, MergedEqualsAttachedAndUnmergingRestoresTheBits) {
-  if (!adapter_->method().capabilities().mergeable) GTEST_SKIP() << "has no delta";
+TEST_P(MergeLaws, MergedEqualsAttachedAndUnmergingRestoresTheBits) {
   const at::Tensor before = logits(bare_);
   disturb(*adapter_);
   adapter_->attach(*model_, 1);
@@ -109,8 +115,7 @@ TEST_P(MethodLaws, MergedEqualsAttachedAndUnmergingRestoresTheBits) {
   EXPECT_TRUE(at::equal(logits(bare_), before));
 }
 
-TEST_P(MethodLaws, ACombinationWithWeightOneIsTheAdapter) {
-  if (!adapter_->method().capabilities().mergeable) GTEST_SKIP() << "has no delta";
+TEST_P(MergeLaws, ACombinationWithWeightOneIsTheAdapter) {
   disturb(*adapter_);
   const auto combined = combine(*model_, {adapter_.get()}, {1.0});
   for (const SitePlan& site : adapter_->plan().sites) {
@@ -122,8 +127,7 @@ TEST_P(MethodLaws, ACombinationWithWeightOneIsTheAdapter) {
   }
 }
 
-TEST_P(MethodLaws, HalvesOfALinearAdapterAddUpToIt) {
-  if (!adapter_->method().capabilities().linear) GTEST_SKIP() << "is not linear in its delta";
+TEST_P(LinearLaws, HalvesOfALinearAdapterAddUpToIt) {
   disturb(*adapter_);
   const auto whole = combine(*model_, {adapter_.get()}, {1.0});
   const auto halves = combine(*model_, {adapter_.get(), adapter_.get()}, {0.25, 0.75});
@@ -137,8 +141,7 @@ TEST_P(MethodLaws, HalvesOfALinearAdapterAddUpToIt) {
   }
 }
 
-TEST_P(MethodLaws, AFileRoundTripIsBitwise) {
-  if (!is_adapter()) GTEST_SKIP() << "its artefact is a model";
+TEST_P(AdapterFileLaws, AFileRoundTripIsBitwise) {
   disturb(*adapter_);
   const fs::path folder = fs::temp_directory_path() / str("smidgen-laws-", getpid());
   remove_tree(folder);
@@ -154,8 +157,7 @@ TEST_P(MethodLaws, AFileRoundTripIsBitwise) {
   remove_tree(folder);
 }
 
-TEST_P(MethodLaws, RowsOfDifferentSlotsEqualTheirSoloRuns) {
-  if (!adapter_->method().capabilities().batchable) GTEST_SKIP() << "cannot be mixed in a batch";
+TEST_P(BatchLaws, RowsOfDifferentSlotsEqualTheirSoloRuns) {
   disturb(*adapter_);
   const auto other = Adapter::create(*model_, GetParam().method, Json::object(), 6);
   disturb(*other, -0.3);
@@ -200,6 +202,26 @@ std::string name_of(const testing::TestParamInfo<Case>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Registry, MethodLaws, testing::ValuesIn(cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(Registry, FreshLaws, testing::ValuesIn(cases([](const Capabilities& c) {
+                           return c.starts_as_base;
+                         })),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Registry, MergeLaws, testing::ValuesIn(cases([](const Capabilities& c) {
+                           return c.mergeable;
+                         })),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Registry, LinearLaws,
+                         testing::ValuesIn(cases([](const Capabilities& c) { return c.linear; })),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Registry, BatchLaws, testing::ValuesIn(cases([](const Capabilities& c) {
+                           return c.batchable;
+                         })),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Registry, AdapterFileLaws,
+                         testing::ValuesIn(cases([](const Capabilities& c) {
+                           return c.artefact == Artefact::adapter;
+                         })),
+                         name_of);
 
 }  // namespace
 }  // namespace smidgen

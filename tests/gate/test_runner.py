@@ -57,6 +57,20 @@ def test_exit_0_without_a_report_fails(tmp_path):
     assert outcomes(run_gtest(program(tmp_path, "exit 0"), tmp_path / "logs", 20)) == {"room_test": "failed"}
 
 
+def test_the_reason_of_a_skip_comes_from_the_output(tmp_path):
+    """Debian's GoogleTest leaves it out of the report."""
+    report = '{"testsuites": [{"name": "A", "testsuite": [{"name": "B", "status": "RUN", "result": "SKIPPED"}]}]}'
+    body = f"""
+    for a; do case $a in --gtest_output=json:*) echo '{report}' > "${{a#*json:}}";; esac; done
+    echo "[ RUN      ] A.B"
+    echo "../it_test.cpp:7: Skipped"
+    echo "no such machine"
+    echo "[  SKIPPED ] A.B (0 ms)"
+    """
+    (case,) = run_gtest(program(tmp_path, body), tmp_path / "logs", 20)
+    assert (case.outcome, case.reason) == ("skipped", "no such machine")
+
+
 def pytest_run(folder, body, limit=60):
     (folder / "test_it.py").write_text(textwrap.dedent(body))
     return run_pytest(sys.executable, ["-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)], "it", folder / "logs", limit)
