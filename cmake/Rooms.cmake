@@ -109,7 +109,6 @@ function(smidgen_command room)
       DEPENDS smidgen_exe smidgen_core
       COMMENT "Writing schema.json" VERBATIM)
     add_custom_target(smidgen_schema ALL DEPENDS ${CMAKE_BINARY_DIR}/schema.json)
-    install(FILES ${CMAKE_BINARY_DIR}/schema.json DESTINATION share/smidgen)
   endif()
   if(SMIDGEN_TESTS AND tests)
     # Drives the program itself, with a core library made for the test beside a copy of it.

@@ -32,6 +32,12 @@ std::string join(const Range& items, std::string_view separator = ", ", size_t m
   return out.str();
 }
 
+// "1 sample", "2 samples".
+template <class Count>
+std::string counted(Count count, std::string_view noun) {
+  return str(count, " ", noun, count == 1 ? "" : "s");
+}
+
 // A shape as [rows, columns].
 template <class Range>
 std::string shape_str(const Range& shape) {

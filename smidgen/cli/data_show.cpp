@@ -48,7 +48,7 @@ Json show_data(const fs::path& file, const std::string& model) {
     at = end + 1;
     if (text.find_first_not_of(" \r\t") == std::string_view::npos) continue;
     const std::string where = str(file.string(), ":", line);
-    Json row = parse_json(text, where);
+    Json row = parse_json(text, file.string(), static_cast<int64_t>(line));
     const auto [row_form, texts] = row_texts(row, where);
     const std::string form = to_string(row_form);
     if (format.empty()) {

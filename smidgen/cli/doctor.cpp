@@ -140,6 +140,20 @@ void python_row(Json& rows) {
                      "needed to build and to test, not to run: apt-get install python3"));
 }
 
+std::string as_table(const Json& rows) {
+  std::string text;
+  for (const Json& entry : rows) {
+    std::string left = entry["state"].get<std::string>();
+    left.resize(9, ' ');
+    left += entry["name"].get<std::string>();
+    left.resize(std::max<size_t>(left.size() + 1, 24), ' ');
+    text += str(left, entry["found"].get<std::string>(), "\n");
+    if (entry.contains("remedy"))
+      text += str(std::string(24, ' '), "-> ", entry["remedy"].get<std::string>(), "\n");
+  }
+  return text;
+}
+
 void run_doctor(const Invocation& invocation) {
   Json rows = Json::array();
   processor_rows(rows);
@@ -151,21 +165,18 @@ void run_doctor(const Invocation& invocation) {
                      schema ? "verbs of the core are known" : "not found",
                      schema ? "" : "make build writes it beside the program"));
   python_row(rows);
-  bool well = true;
-  for (const Json& entry : rows) well = well && entry["state"] != "missing";
-  if (invocation.output.json)
-    return print_json({{"ok", well}, {"version", SMIDGEN_VERSION}, {"checks", rows}});
-  std::string text;
+  std::vector<std::string> missing;
   for (const Json& entry : rows) {
-    std::string left = entry["state"].get<std::string>();
-    left.resize(9, ' ');
-    left += entry["name"].get<std::string>();
-    left.resize(std::max<size_t>(left.size() + 1, 24), ' ');
-    text += str(left, entry["found"].get<std::string>(), "\n");
-    if (entry.contains("remedy"))
-      text += str(std::string(24, ' '), "-> ", entry["remedy"].get<std::string>(), "\n");
+    if (entry["state"] == "missing") missing.push_back(entry["name"].get<std::string>());
   }
-  print_text(text);
+  if (invocation.output.json) {
+    print_json({{"ok", missing.empty()}, {"version", SMIDGEN_VERSION}, {"checks", rows}});
+  } else {
+    print_text(as_table(rows));
+  }
+  // Scripts ask the exit code.
+  if (!missing.empty())
+    throw Error(ErrorKind::unsupported, "missing: " + join(missing), "", "see the remedies above");
 }
 
 const VerbEntry kDoctor([] {

@@ -9,8 +9,9 @@ namespace {
 
 constexpr int kMaxDepth = 200;
 
-std::string line_and_column(std::string_view text, size_t byte, const std::string& where) {
-  size_t line = 1, column = 1;
+std::string line_and_column(std::string_view text, size_t byte, const std::string& where,
+                            int64_t first_line) {
+  size_t line = static_cast<size_t>(first_line), column = 1;
   for (size_t i = 0; i < byte && i < text.size(); ++i) {
     column = text[i] == '\n' ? 1 : column + 1;
     line += text[i] == '\n';
@@ -19,7 +20,7 @@ std::string line_and_column(std::string_view text, size_t byte, const std::strin
 }
 
 template <class Value>
-Value parse(std::string_view text, const std::string& where) {
+Value parse(std::string_view text, const std::string& where, int64_t first_line = 1) {
   std::vector<std::set<std::string>> open;
   const auto check = [&](int depth, typename Value::parse_event_t event, Value& value) {
     using Event = typename Value::parse_event_t;
@@ -41,12 +42,15 @@ Value parse(std::string_view text, const std::string& where) {
   try {
     return Value::parse(text, check);
   } catch (const nlohmann::json::exception& e) {
-    // Messages of the library start with its own tag in brackets.
+    // Messages of the library start with its own tag in brackets, then with a line that it counts
+    // from the start of `text`.
     std::string message = e.what();
     if (const auto end = message.find("] "); end != std::string::npos) message.erase(0, end + 2);
     std::string place = where;
     if (const auto* at = dynamic_cast<const nlohmann::json::parse_error*>(&e)) {
-      place = line_and_column(text, at->byte ? at->byte - 1 : 0, where);
+      place = line_and_column(text, at->byte ? at->byte - 1 : 0, where, first_line);
+      if (const auto end = message.find(": "); message.starts_with("parse error"))
+        message.erase(0, end == std::string::npos ? 0 : end + 2);
     }
     throw Error(ErrorKind::format, str("not valid JSON: ", message), place);
   }
@@ -54,8 +58,8 @@ Value parse(std::string_view text, const std::string& where) {
 
 }  // namespace
 
-Json parse_json(std::string_view text, const std::string& where) {
-  return parse<Json>(text, where);
+Json parse_json(std::string_view text, const std::string& where, int64_t first_line) {
+  return parse<Json>(text, where, first_line);
 }
 
 Json read_json(const fs::path& path) {

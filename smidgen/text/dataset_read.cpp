@@ -57,7 +57,7 @@ class DatasetBuilder {
                     where);
       const bool blank = line.find_first_not_of(" \t") == std::string_view::npos;
       if (rows) {
-        if (!blank) checked_row(parse_json(line, where), where, line_number);
+        if (!blank) checked_row(parse_json(line, path.string(), line_number), where, line_number);
       } else if (blank) {
         close();
       } else {
@@ -73,17 +73,18 @@ class DatasetBuilder {
     const auto lines = [](const std::vector<std::string>& all) { return join(all, ", ", kShown); };
     if (!too_long_.empty() && options_.too_long == TooLong::error)
       throw Error(ErrorKind::data,
-                  str(too_long_.size(), " samples are longer than max_length ", options_.max_length,
-                      " (the longest has ", longest_, " tokens)"),
+                  str(counted(too_long_.size(), "sample"), " longer than max_length ",
+                      options_.max_length, " (the longest has ", longest_, " tokens)"),
                   lines(too_long_), "raise max_length, or choose too_long: truncate or skip");
     if (!no_answer_.empty() && !options_.skip_without_answer)
-      throw Error(ErrorKind::data,
-                  str(no_answer_.size(), " samples have no answer token to learn from"),
-                  lines(no_answer_),
-                  "an assistant turn or completion is missing, or max_length cuts it off");
+      throw Error(
+          ErrorKind::data,
+          str(counted(no_answer_.size(), "sample"), " without an answer token to learn from"),
+          lines(no_answer_),
+          "an assistant turn or completion is missing, or max_length cuts it off");
     if (data_.size() == 0)
       throw Error(ErrorKind::data,
-                  data_.skipped_ ? str("all ", data_.skipped_, " samples were skipped")
+                  data_.skipped_ ? str(counted(data_.skipped_, "sample"), " skipped, none left")
                                  : "the data set is empty",
                   lines(files_));
     return std::move(data_);

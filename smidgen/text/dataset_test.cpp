@@ -101,7 +101,7 @@ TEST_F(DatasetTest, PlainTextIsCutAtBlankLines) {
 
 TEST_F(DatasetTest, TooLongSamples) {
   const fs::path path = put("e.txt", "the cat sat on the mat, then the other\n\nthe\n");
-  refuse(path, "1 samples are longer than max_length 4", {.max_length = 4});
+  refuse(path, "1 sample longer than max_length 4", {.max_length = 4});
   EXPECT_EQ(load(path, {.max_length = 4, .too_long = TooLong::skip}).skipped(), 1);
   const Dataset cut = load(path, {.max_length = 4, .too_long = TooLong::truncate});
   EXPECT_EQ(cut.truncated(), 1);
@@ -133,7 +133,7 @@ TEST_F(DatasetTest, BadInputIsNamedWithItsLine) {
   refuse(put("8.jsonl", "{\"messages\": [{\"role\": \"asistant\", \"content\": \"a\"}]}\n"),
          "did you mean 'assistant'");
   refuse(put("9.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n"),
-         "no answer token");
+         "without an answer token");
   refuse(put("10.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": 3}]}\n"),
          "should be a string, not number");
   refuse(put("10.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": null}]}\n"),

@@ -107,7 +107,7 @@ std::string Loop::describe(const Step& step) const {
   for (const auto& micro : step.micro) {
     for (const int64_t i : micro) where.push_back(s_.data.where(i));
   }
-  return str("batch of ", where.size(), " samples: ", join(where, ", ", 8));
+  return str("batch of ", counted(where.size(), "sample"), ": ", join(where, ", ", 8));
 }
 
 double Loop::accumulate(const Step& step, int64_t* answers) {

@@ -12,9 +12,11 @@ constexpr size_t kWindow = 50, kUnjudged = 20;
 
 void Watchdog::check(int64_t step, double loss, double grad_norm, const std::string& batch) {
   if (!std::isfinite(loss) || !std::isfinite(grad_norm)) {
+    const double bad = std::isfinite(loss) ? grad_norm : loss;
     throw Error(ErrorKind::diverged,
                 str("step ", step, ": the ", std::isfinite(loss) ? "gradient norm is " : "loss is ",
-                    std::isfinite(loss) ? grad_norm : loss),
+                    // The sign of a NaN says nothing.
+                    std::isnan(bad) ? std::string("nan") : str(bad)),
                 batch,
                 "check these samples and the weights; a lower learning rate helps where the loss "
                 "was rising");

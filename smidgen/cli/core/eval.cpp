@@ -101,8 +101,8 @@ void run_eval(const Invocation& invocation) {
   }
   std::ostringstream text;
   text << std::fixed << std::setprecision(4) << "loss " << result.loss() << ", perplexity "
-       << result.perplexity() << " over " << result.tokens << " answer tokens of " << result.samples
-       << " samples\n";
+       << result.perplexity() << " over " << counted(result.tokens, "answer token") << " of "
+       << counted(result.samples, "sample") << "\n";
   console().print(text.str());
 }
 

@@ -92,6 +92,8 @@ void run_generate(const Invocation& invocation) {
                " tokens/s, stop: ", to_string(made.finish));
     }
   }
+  if (made.finish == Finish::context)
+    log_note("the model's context of ", loaded.model->context(), " tokens is full");
   throw_if_stopped();
 }
 

@@ -57,8 +57,8 @@ Dataset read_data(const std::vector<std::string>& files, const DataConfig& c, Lo
   const std::vector<fs::path> paths(files.begin(), files.end());
   Dataset data = load_dataset(paths, loaded.tokenizer(), loaded.chat_template(), options);
   if (data.truncated())
-    log_note(data.truncated(), " samples were cut to ", options.max_length, " tokens");
-  if (data.skipped()) log_note(data.skipped(), " samples were left out");
+    log_note(counted(data.truncated(), "sample"), " cut to ", options.max_length, " tokens");
+  if (data.skipped()) log_note(counted(data.skipped(), "sample"), " left out");
   return data;
 }
 
