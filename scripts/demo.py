@@ -56,7 +56,7 @@ def main():
         "--max-length", "512", "--batch-tokens", "1024",
         "--max-steps", str(args.steps),
         "--learning-rate", "5e-4", "--schedule", "cosine", "--warmup-steps", "5",
-        "--save-every", "20",
+        "--save-every", "20", "--eval-every", "20",
         "--seed", str(args.seed),
         "--out", str(out),
     ]  # fmt: skip

@@ -38,6 +38,9 @@ def run(argv, log: Path, limit: float, env=None, cwd=None) -> Finished:
     if threading.current_thread() is threading.main_thread():
         # SIGTERM must pass through the `finally` below: the child has a session of its own and would live on.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        # A background job of a shell starts with SIGINT ignored, and so would every test of an interruption.
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     began = time.monotonic()
     timed_out = False
     with open(log, "wb") as out:

@@ -55,7 +55,10 @@ std::vector<std::string> Showcase::answers(int slot) const {
     options.stop_tokens = stop_;
     options.tokenizer = &tokenizer_;
     options.interrupt = [] { return stop_requested() != 0; };
-    texts.push_back(generate(model_, prompt, options).text);
+    const Generation made = generate(model_, prompt, options);
+    texts.push_back(made.text);
+    if (made.finish == Finish::length)
+      texts.back() += str("\n[cut at ", options.max_new_tokens, " tokens]");
   }
   return texts;
 }

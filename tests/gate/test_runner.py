@@ -1,11 +1,14 @@
 """The runner counts what happened: crashes, hangs and empty programs are failures, and an unlisted skip is one in CI."""
 
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 from test_results import Case, read_skips, refuse_unlisted, run_gtest, run_pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
 def program(folder: Path, body: str) -> Path:
@@ -51,6 +54,14 @@ def test_a_hang_is_ended_with_its_children(tmp_path):
 def test_a_program_without_tests_fails(tmp_path):
     body = """for a; do case $a in --gtest_output=json:*) echo '{"testsuites": []}' > "${a#*json:}";; esac; done"""
     assert outcomes(run_gtest(program(tmp_path, body), tmp_path / "logs", 20)) == {"room_test": "failed"}
+
+
+def test_a_program_started_in_the_background_can_be_interrupted(tmp_path):
+    """A shell's background job ignores SIGINT, and hands that on."""
+    code = f"import processes, pathlib; done = processes.run(['sh', '-c', 'kill -INT $$; exit 7'], pathlib.Path({str(tmp_path / 'log')!r}), 20); print(done.ending())"
+    argv = ["sh", "-c", 'trap "" INT; exec "$0" "$@"', sys.executable, "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=SCRIPTS)
+    assert done.stdout == "ended by SIGINT\n", done.stderr
 
 
 def test_exit_0_without_a_report_fails(tmp_path):
