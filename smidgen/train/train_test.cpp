@@ -22,8 +22,8 @@ TEST(Schedule, WarmsUpThenFallsAsItsNameSays) {
   EXPECT_DOUBLE_EQ(schedule_ratio(c, 5, 24), 1);
   EXPECT_DOUBLE_EQ(schedule_ratio(c, 15, 24), 1 - 0.9 * 0.5);
   c.schedule = "cosine";
-  EXPECT_DOUBLE_EQ(schedule_ratio(c, 15, 24),
-                   0.1 + 0.9 * 0.5 * (1 + std::cos(std::numbers::pi / 2)));
+  EXPECT_DOUBLE_EQ(schedule_ratio(c, 10, 24),
+                   0.1 + 0.9 * 0.5 * (1 + std::cos(std::numbers::pi / 4)));
   c.schedule = "constant";
   EXPECT_DOUBLE_EQ(schedule_ratio(c, 24, 24), 1);
   c = {.schedule = "wsd", .warmup_steps = 0, .decay_steps = 4, .final_ratio = 0};
