@@ -44,7 +44,8 @@ void print_ids(const Tokenizer& tokenizer, const std::string& text, const Invoca
     table += str(number, " ", span, "  ", shown(tokenizer.bytes(id)),
                  tokenizer.is_special(id) ? "  special" : "", "\n");
   }
-  print_text(str(table, encoding.ids.size(), " tokens, ", text.size(), " bytes\n"));
+  print_text(
+      str(table, counted(encoding.ids.size(), "token"), ", ", counted(text.size(), "byte"), "\n"));
 }
 
 void run_tokenize(const Invocation& invocation) {

@@ -88,7 +88,7 @@ void run_generate(const Invocation& invocation) {
   } else {
     if (!made.text.ends_with('\n')) console().print("\n");
     if (invocation.output.terminal) {
-      log_line(made.ids.size(), " tokens, ", std::round(rate * 10) / 10,
+      log_line(counted(made.ids.size(), "token"), ", ", std::round(rate * 10) / 10,
                " tokens/s, stop: ", to_string(made.finish));
     }
   }
