@@ -101,8 +101,9 @@ TEST(Generate, StopsWhereTheContextIsFull) {
 TEST(Generate, AnInterruptKeepsWhatIsThere) {
   const auto model = make_tiny_llama();
   int asked = 0;
-  const Generation made = generate(
-      *model, {.ids = {1}}, {.sample = {.greedy = true}, .interrupt = [&] { return ++asked > 5; }});
+  const Generation made =
+      generate(*model, Prompt{.ids = {1}},
+               {.sample = {.greedy = true}, .interrupt = [&] { return ++asked > 5; }});
   EXPECT_EQ(made.ids.size(), 5u);
   EXPECT_EQ(made.finish, Finish::interrupted);
 }

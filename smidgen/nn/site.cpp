@@ -29,7 +29,7 @@ bool ends_after_dot(const std::string& path, const std::string& item) {
 
 // One item against one site. Regular expressions are compiled by the caller, once.
 struct Item {
-  explicit Item(const std::string& text) : text(text) {
+  explicit Item(std::string word) : text(std::move(word)) {
     if (text.starts_with("re:")) pattern.emplace(text.substr(3));
   }
   bool picks(const Site& site) const {

@@ -72,7 +72,7 @@ void run_generate(const Invocation& invocation) {
   const Prompt prompt{.ids = prompt_ids(loaded, config, text), .slot = loaded.slot, .stream = 0};
   GenerateOptions options = generate_options(config.sampling, loaded);
   if (!invocation.output.json) {
-    options.on_text = [](size_t, std::string_view text) { console().print(text); };
+    options.on_text = [](size_t, std::string_view piece) { console().print(piece); };
   }
   const auto begin = std::chrono::steady_clock::now();
   const Generation made = generate(*loaded.model, prompt, options);
