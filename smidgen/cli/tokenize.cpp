@@ -86,6 +86,8 @@ void each_line(const fs::path& path, int threads,
   constexpr int64_t kGrain = 256;
   pool_size = threads;
   install_thread_pool({run_on_threads, [] { return pool_size; }});
+  std::error_code none;
+  if (fs::file_size(path, none) == 0) return;  // no lines; nothing to map
   const MappedFile file(path);
   const std::string_view all(reinterpret_cast<const char*>(file.bytes().data()),
                              file.bytes().size());
@@ -140,7 +142,8 @@ void run_tokenize(const Invocation& invocation) {
                 "give one of --text, --file, --decode, --decode-file");
   }
   if (config.lines && config.file.empty())
-    throw Error(ErrorKind::usage, "--lines without --file", "", "--lines reads a file line by line");
+    throw Error(ErrorKind::usage, "--lines without --file", "",
+                "--lines reads a file line by line");
   const auto tokenizer = load_tokenizer(open_model(config.model));
   const bool special = !config.no_special;
   if (config.lines)

@@ -40,9 +40,10 @@ void Rewrite::keep(size_t bytes) {
   if (out_.empty()) out_.reserve(text_.view_.size() + 16);
   if (text_.track_) {
     for (size_t i = at_; i < at_ + bytes; ++i)
-      origins_.push_back(text_.origins_.empty() ? AlignedText::Span{static_cast<uint32_t>(text_.base_ + i),
-                                                                    static_cast<uint32_t>(text_.base_ + i + 1)}
-                                                : text_.origins_[i]);
+      origins_.push_back(text_.origins_.empty()
+                             ? AlignedText::Span{static_cast<uint32_t>(text_.base_ + i),
+                                                 static_cast<uint32_t>(text_.base_ + i + 1)}
+                             : text_.origins_[i]);
   }
   out_ += text_.view_.substr(at_, bytes);
   at_ += bytes;

@@ -43,9 +43,9 @@ class AlignedText {
 class Rewrite {
  public:
   explicit Rewrite(AlignedText& text) : text_(text) {}
-  size_t at() const { return at_; }       // bytes of the old text that are done
+  size_t at() const { return at_; }            // bytes of the old text that are done
   size_t size() const { return out_.size(); }  // of the new text so far
-  void keep(size_t bytes);                // copies
+  void keep(size_t bytes);                     // copies
   void keep_to(size_t at) { keep(at - at_); }
   void replace(size_t bytes, std::string_view with);
   void insert(std::string_view with) { replace(0, with); }

@@ -117,8 +117,7 @@ int32_t Bpe::start_id(std::string_view character, bool first, bool last) const {
   const int32_t id = tokens_.find(text);
   if (id >= 0) return id;
   const int32_t character_id = characters_.find(text);
-  return character_id < 0 ? -1
-                          : static_cast<int32_t>(tokens_.strings().size()) + character_id;
+  return character_id < 0 ? -1 : static_cast<int32_t>(tokens_.strings().size()) + character_id;
 }
 
 void Bpe::start(std::string_view word, std::vector<Symbol>& symbols) const {
@@ -134,8 +133,8 @@ void Bpe::start(std::string_view word, std::vector<Symbol>& symbols) const {
     const bool one = raw_bytes_ || byte < 0x80;
     const size_t length = one ? 1 : utf8_step(word.substr(at)).length;
     const std::string_view character = word.substr(at, length);
-    const int32_t id = plain && one ? start_[byte]
-                                    : start_id(character, at == 0, at + length == word.size());
+    const int32_t id =
+        plain && one ? start_[byte] : start_id(character, at == 0, at + length == word.size());
     at += length;
     if (id >= 0) {
       if (unknown) put(unknown_, unknown);
@@ -150,8 +149,10 @@ void Bpe::start(std::string_view word, std::vector<Symbol>& symbols) const {
       lost += length;
     } else if (unknown_ < 0) {
       throw Error(ErrorKind::data,
-                  str("'", utf8_lossy(character), "' is not in the vocabulary, and neither is its "
-                      "unknown token '", unknown_name_, "'"),
+                  str("'", utf8_lossy(character),
+                      "' is not in the vocabulary, and neither is its "
+                      "unknown token '",
+                      unknown_name_, "'"),
                   where_);
     } else {
       if (unknown && !fuse_) {

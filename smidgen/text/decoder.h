@@ -2,8 +2,8 @@
 // (src/decoders).
 //
 // A decoder is a chain of stages, and each passes tokens on as early as it can be sure of them, so
-// that a stream of ids becomes text piece by piece; the pieces together are what the reference makes
-// of all tokens at once.
+// that a stream of ids becomes text piece by piece; the pieces together are what the reference
+// makes of all tokens at once.
 #pragma once
 
 #include <functional>

@@ -32,7 +32,8 @@ class StripStage final : public DecoderStage {
     if (!held_.empty()) cut_ = start_;  // what comes after another character stays
     // The characters at the end that may yet be cut wait.
     size_t tail = held_.size();
-    for (int64_t i = 0; i < stop_ && std::string_view(held_).substr(0, tail).ends_with(content_); ++i)
+    for (int64_t i = 0; i < stop_ && std::string_view(held_).substr(0, tail).ends_with(content_);
+         ++i)
       tail -= content_.size();
     if (part.last) {
       out({held_.substr(0, tail), true});
@@ -67,8 +68,10 @@ class ReplaceStage final : public DecoderStage {
     size_t wait = held_.size();
     if (!part.last) {
       const std::string& pattern = finder_->text();
-      wait = std::max(done, held_.size() - std::min(held_.size(), pattern.empty() ? 0 : pattern.size() - 1));
-      while (wait < held_.size() && !pattern.starts_with(std::string_view(held_).substr(wait))) ++wait;
+      wait = std::max(
+          done, held_.size() - std::min(held_.size(), pattern.empty() ? 0 : pattern.size() - 1));
+      while (wait < held_.size() && !pattern.starts_with(std::string_view(held_).substr(wait)))
+        ++wait;
     }
     text += held_.substr(done, wait - done);
     held_.erase(0, wait);

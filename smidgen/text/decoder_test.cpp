@@ -51,12 +51,16 @@ TEST(Decoder, CharactersWaitForTheirBytes) {
 
 TEST(Decoder, StagesBehindFuseSeeOneToken) {
   const Json fuse = {{"type", "Fuse"}};
-  EXPECT_EQ(pieces_of(sequence({fuse, {{"type", "Strip"}, {"content", "x"}, {"start", 2}, {"stop", 2}}}),
-                      {"x", "xx", "a", "xx", "xx"}),
-            (Words{"", "", "xa", "", "xx", ""}));
-  EXPECT_EQ(pieces_of(sequence({fuse, {{"type", "Replace"}, {"pattern", {{"String", "abc"}}}, {"content", "-"}}}),
-                      {"xa", "b", "c", "ab"}),
-            (Words{"x", "", "-", "", "ab"}));
+  EXPECT_EQ(
+      pieces_of(sequence({fuse, {{"type", "Strip"}, {"content", "x"}, {"start", 2}, {"stop", 2}}}),
+                {"x", "xx", "a", "xx", "xx"}),
+      (Words{"", "", "xa", "", "xx", ""}));
+  EXPECT_EQ(
+      pieces_of(
+          sequence(
+              {fuse, {{"type", "Replace"}, {"pattern", {{"String", "abc"}}}, {"content", "-"}}}),
+          {"xa", "b", "c", "ab"}),
+      (Words{"x", "", "-", "", "ab"}));
 }
 
 TEST(Decoder, RefusesInWords) {

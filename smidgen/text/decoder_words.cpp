@@ -15,8 +15,9 @@ void replace_all(std::string& text, std::string_view what, std::string_view with
 // The reference's list, in its order.
 void clean_up(std::string& text) {
   constexpr std::pair<const char*, const char*> kRules[] = {
-      {" .", "."},     {" ?", "?"},   {" !", "!"},           {" ,", ","},   {" ' ", "'"},  {" n't", "n't"},
-      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+      {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   for (const auto& [what, with] : kRules) replace_all(text, what, with);
 }
 
@@ -141,7 +142,8 @@ StageMaker make_word_piece_decoder(const JsonNode& node) {
 StageMaker make_metaspace_decoder(const JsonNode& node) {
   const std::string mark = node.character("replacement", "\u2581");
   const bool prepends =
-      node.text("prepend_scheme", node.flag("add_prefix_space", true) ? "always" : "never") != "never";
+      node.text("prepend_scheme", node.flag("add_prefix_space", true) ? "always" : "never") !=
+      "never";
   return [=] { return std::make_unique<MetaspaceStage>(mark, prepends); };
 }
 

@@ -39,8 +39,9 @@ Json digits_alone() {
 std::string cased_words(const std::string& contractions, const std::string& digits) {
   const std::string upper = R"([\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])",
                     lower = R"([\p{Ll}\p{Lm}\p{Lo}\p{M}])", first = R"([^\r\n\p{L}\p{N}]?)";
-  return first + upper + "*" + lower + "+" + contractions + "|" + first + upper + "+" + lower + "*" +
-         contractions + "|" + digits + R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  return first + upper + "*" + lower + "+" + contractions + "|" + first + upper + "+" + lower +
+         "*" + contractions + "|" + digits +
+         R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 }
 
 constexpr const char* kAnyCaseContractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?";
@@ -58,9 +59,9 @@ std::vector<GgufPre> build() {
       {{"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"},
        nullptr,
        digits_alone()},
-      {{"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "jina-es", "jina-de",
-        "jina-v2-es", "jina-v2-de", "jina-v1-en", "jina-v2-code", "roberta-bpe", "gigachat",
-        "a.x-4.0", "mellum", "modern-bert", "exaone4"},
+      {{"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "jina-es",
+        "jina-de", "jina-v2-es", "jina-v2-de", "jina-v1-en", "jina-v2-code", "roberta-bpe",
+        "gigachat", "a.x-4.0", "mellum", "modern-bert", "exaone4"},
        nullptr,
        byte_level(true)},
       {{"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"},
@@ -73,7 +74,8 @@ std::vector<GgufPre> build() {
       {{"stablelm2", "hunyuan", "solar-open", "grok-2", "megrez"}, nullptr, splits({kQwen2Words})},
       {{"qwen35"},
        nullptr,
-       splits({R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"})},
+       splits(
+           {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"})},
       {{"deepseek-llm"},
        nullptr,
        splits({"[\r\n]", kCasedLetters, R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)", R"(\s+$)", kIdeographs,
@@ -83,11 +85,10 @@ std::vector<GgufPre> build() {
        splits({"[\r\n]", R"(\s?\p{L}+)", R"(\s?\p{P}+)", kIdeographs, R"(\p{N})"})},
       {{"deepseek-v3", "hunyuan-dense", "joyai-llm"},
        nullptr,
-       splits({R"(\p{N}{1,3})", "[一-龥぀-ゟ゠-ヿ]+",
-               R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"})},
-      {{"falcon"},
-       nullptr,
-       splits({R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2Words, "[0-9][0-9][0-9]"})},
+       splits(
+           {R"(\p{N}{1,3})", "[一-龥぀-ゟ゠-ヿ]+",
+            R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"})},
+      {{"falcon"}, nullptr, splits({R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2Words, "[0-9][0-9][0-9]"})},
       {{"tekken"}, nullptr, splits({cased_words("", R"(\p{N})")}), true, true},
       {{"gpt-4o", "llama4", "kanana2"},
        nullptr,
@@ -97,10 +98,12 @@ std::vector<GgufPre> build() {
       {{"superbpe"}, nullptr, splits({R"(\p{N}+)", R"((?=(\d{3})+(?!\d)))"})},
       {{"bailingmoe", "bailingmoe2", "llada-moe"},
        nullptr,
-       splits({R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)"})},
+       splits(
+           {R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)"})},
       {{"seed-coder"},
        nullptr,
-       splits({R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+)"})},
+       splits(
+           {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+)"})},
   };
 }
 

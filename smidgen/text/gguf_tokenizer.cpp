@@ -52,9 +52,10 @@ class Writer {
   void tokens(int64_t vocabulary_size) {
     const int64_t count = std::max(tokenizer_.vocabulary_size(), vocabulary_size);
     for (int64_t id = 0; id < count; ++id) {
-      const bool known = id < tokenizer_.vocabulary_size() &&
-                         !tokenizer_.token(static_cast<int32_t>(id)).empty();
-      out_.tokens.push_back(known ? tokenizer_.token(static_cast<int32_t>(id)) : str("[PAD", id, "]"));
+      const bool known =
+          id < tokenizer_.vocabulary_size() && !tokenizer_.token(static_cast<int32_t>(id)).empty();
+      out_.tokens.push_back(known ? tokenizer_.token(static_cast<int32_t>(id))
+                                  : str("[PAD", id, "]"));
       type(id, known ? GgufTokenType::normal : GgufTokenType::unused);
     }
     for (const AddedToken& token : spec_.added) {
@@ -114,7 +115,8 @@ class Writer {
 
   void sentence_piece() {
     const TokenModelSpec& model = spec_.model;
-    const nlohmann::json mark = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kMark}};
+    const nlohmann::json mark = {
+        {"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kMark}};
     const nlohmann::json prepend = {{"type", "Prepend"}, {"prepend", kMark}};
     const auto normalizer = steps(spec_.normalizer, "normalizers");
     const auto cuts = steps(spec_.pre_tokenizer, "pretokenizers");
@@ -123,7 +125,8 @@ class Writer {
       prefix = true;
     } else if (cuts.size() == 1 && cuts[0].value("type", "") == "Metaspace" && normalizer.empty()) {
       // Metaspace puts no mark before a text that begins with a space; llama.cpp does.
-      refuse("Metaspace's way of a space at the front; files with Prepend and Replace can be written");
+      refuse(
+          "Metaspace's way of a space at the front; files with Prepend and Replace can be written");
     } else if (!(normalizer == std::vector<nlohmann::json>{mark} &&
                  (cuts.empty() || cuts[0].value("type", "") == "Split"))) {
       refuse("this normaliser and pre-tokeniser of a SentencePiece vocabulary");
@@ -132,7 +135,8 @@ class Writer {
     out_.pre = "default";
     scores_of_merges(model);
     for (size_t id = 0; id < out_.tokens.size(); ++id) {
-      if (byte_of_token(out_.tokens[id]) >= 0) set_type(static_cast<int32_t>(id), GgufTokenType::byte);
+      if (byte_of_token(out_.tokens[id]) >= 0)
+        set_type(static_cast<int32_t>(id), GgufTokenType::byte);
     }
     unknown();
     out_.flags.emplace_back("add_space_prefix", prefix);
@@ -160,7 +164,8 @@ class Writer {
       const int32_t id = table.find(made);
       if (before && *before == made) continue;
       if (id < 0 || !std::isnan(scored.scores[static_cast<size_t>(id)]))
-        refuse(str("merges that are not in the order of SentencePiece scores ('", left, "' '", right, "')"));
+        refuse(str("merges that are not in the order of SentencePiece scores ('", left, "' '",
+                   right, "')"));
       scored.scores[static_cast<size_t>(id)] = -(rank += 1);
       before = made;
     }
@@ -168,9 +173,11 @@ class Writer {
     for (const auto& merge : merges_of_scores(characters_too(scored, -(rank + 1)), table).merges)
       pairs += merge.left >= 0 && merge.right >= 0;
     if (pairs != model.merges.size())
-      refuse(str("a list of ", model.merges.size(), " merges where the tokens would allow ", pairs));
+      refuse(
+          str("a list of ", model.merges.size(), " merges where the tokens would allow ", pairs));
     for (size_t id = 0; id < scored.scores.size(); ++id)
-      out_.scores[id] = static_cast<float>(std::isnan(scored.scores[id]) ? -(rank + 1) : scored.scores[id]);
+      out_.scores[id] =
+          static_cast<float>(std::isnan(scored.scores[id]) ? -(rank + 1) : scored.scores[id]);
   }
   // Single characters are pieces as well, though no merge makes them.
   TokenModelSpec characters_too(TokenModelSpec model, double score) const {
@@ -230,16 +237,19 @@ class Writer {
     for (const double score : spec_.model.scores) out_.scores.push_back(static_cast<float>(score));
     out_.scores.resize(out_.tokens.size(), 0);
     for (size_t id = 0; spec_.model.byte_fallback && id < out_.tokens.size(); ++id) {
-      if (byte_of_token(out_.tokens[id]) >= 0) set_type(static_cast<int32_t>(id), GgufTokenType::byte);
+      if (byte_of_token(out_.tokens[id]) >= 0)
+        set_type(static_cast<int32_t>(id), GgufTokenType::byte);
     }
     unknown();
-    out_.flags.emplace_back("add_space_prefix", cuts[0].value("prepend_scheme", "always") != "never");
+    out_.flags.emplace_back("add_space_prefix",
+                            cuts[0].value("prepend_scheme", "always") != "never");
     out_.flags.emplace_back("remove_extra_whitespaces", removes);
   }
 
   void unknown() {
     if (!spec_.model.unknown) return;
-    if (const auto id = tokenizer_.find(*spec_.model.unknown)) set_type(*id, GgufTokenType::unknown);
+    if (const auto id = tokenizer_.find(*spec_.model.unknown))
+      set_type(*id, GgufTokenType::unknown);
   }
 
   void special() {

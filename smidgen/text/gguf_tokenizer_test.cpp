@@ -42,7 +42,9 @@ class Metadata {
   }
   GgufFile open() const {
     std::string bytes = "GGUF";
-    const auto add = [&](auto value) { bytes.append(reinterpret_cast<const char*>(&value), sizeof value); };
+    const auto add = [&](auto value) {
+      bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+    };
     add(uint32_t{3});
     add(uint64_t{0});
     add(count_);
@@ -88,13 +90,15 @@ Tokenizer through_gguf(const Tokenizer& tokenizer) {
   for (const auto& [key, id] : made.ids) out.number(key, 4, id);
   for (const auto& [key, flag] : made.flags) out.number(key, 7, static_cast<uint8_t>(flag));
   if (!made.precompiled_charsmap.empty())
-    out.numbers("precompiled_charsmap", 0,
-                std::vector<uint8_t>(made.precompiled_charsmap.begin(), made.precompiled_charsmap.end()));
+    out.numbers(
+        "precompiled_charsmap", 0,
+        std::vector<uint8_t>(made.precompiled_charsmap.begin(), made.precompiled_charsmap.end()));
   return Tokenizer(read_tokenizer_gguf(out.open()));
 }
 
-const std::vector<std::string> kTexts = {"", " ", "the cat", " the  cat ", "don't 12345 x2y", "Grüße é 日本 😀",
-                                         "a<|end|>b", "\t\n\n x", "<s>▁", "ab ba abab"};
+const std::vector<std::string> kTexts = {
+    "",          " ",        "the cat", " the  cat ", "don't 12345 x2y", "Grüße é 日本 😀",
+    "a<|end|>b", "\t\n\n x", "<s>▁",    "ab ba abab"};
 
 void expect_same(const Tokenizer& before, const Tokenizer& after) {
   for (const std::string& text : kTexts) {
@@ -106,8 +110,8 @@ void expect_same(const Tokenizer& before, const Tokenizer& after) {
 }
 
 Json golden(const std::string& name) {
-  return read_json(str(SMIDGEN_SOURCE_DIR, "/smidgen/text/testdata/tokenizer_", name,
-                       ".json"))["tokenizer"];
+  return read_json(
+      str(SMIDGEN_SOURCE_DIR, "/smidgen/text/testdata/tokenizer_", name, ".json"))["tokenizer"];
 }
 Tokenizer make(const Json& json, const Json& config = nullptr) {
   return Tokenizer(read_tokenizer_json(json, config, nullptr, "test"));
@@ -135,9 +139,11 @@ TEST(GgufTokenizer, ByteLevel) {
   json["post_processor"] = {
       {"type", "TemplateProcessing"},
       {"single",
-       {{{"SpecialToken", {{"id", "<|end|>"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+       {{{"SpecialToken", {{"id", "<|end|>"}, {"type_id", 0}}}},
+        {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
       {"pair", Json::array()},
-      {"special_tokens", {{"<|end|>", {{"id", "<|end|>"}, {"ids", {0}}, {"tokens", {"<|end|>"}}}}}}};
+      {"special_tokens",
+       {{"<|end|>", {{"id", "<|end|>"}, {"ids", {0}}, {"tokens", {"<|end|>"}}}}}}};
   const Json bos = {{"bos_token", "<|end|>"}};
   EXPECT_TRUE(through_gguf(make(json, bos)).adds_bos());
   expect_same(make(json, bos), through_gguf(make(json, bos)));
@@ -164,9 +170,10 @@ TokenizerSpec sentence_piece(bool prefix) {
   TokenizerSpec spec;
   TokenModelSpec& model = spec.model;
   model.tokens = {"<unk>", "<s>", "</s>"};
-  for (int byte = 0; byte < 256; ++byte) model.tokens.push_back(byte_token(static_cast<uint8_t>(byte)));
-  for (const char* piece : {"ab", "▁a", "▁ab", "aba", "▁t", "th", "▁th", "▁the", "▁c", "at", "cat", "▁cat",
-                            "▁", "a", "b", "t", "h", "e", "c", "é"})
+  for (int byte = 0; byte < 256; ++byte)
+    model.tokens.push_back(byte_token(static_cast<uint8_t>(byte)));
+  for (const char* piece : {"ab",  "▁a",   "▁ab", "aba", "▁t", "th", "▁th", "▁the", "▁c", "at",
+                            "cat", "▁cat", "▁",   "a",   "b",  "t",  "h",   "e",    "c",  "é"})
     model.tokens.emplace_back(piece);
   model.scores.assign(259, std::numeric_limits<double>::quiet_NaN());
   while (model.scores.size() < model.tokens.size())
@@ -218,11 +225,15 @@ TEST(GgufTokenizer, SentencePieceByScoresAndByMerges) {
 TEST(GgufTokenizer, WordPieceAndUnigram) {
   TokenizerSpec bert;
   bert.model.kind = TokenModelSpec::Kind::word_piece;
-  bert.model.tokens = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "##s", "a", "##b", "x", "##2", "##y"};
+  bert.model.tokens = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat",
+                       "##s",   "a",     "##b",   "x",     "##2", "##y"};
   bert.model.unknown = "[UNK]";
   bert.model.subword_prefix = "##";
-  bert.normalizer = {{"type", "BertNormalizer"}, {"clean_text", true}, {"handle_chinese_chars", true},
-                     {"strip_accents", nullptr}, {"lowercase", true}};
+  bert.normalizer = {{"type", "BertNormalizer"},
+                     {"clean_text", true},
+                     {"handle_chinese_chars", true},
+                     {"strip_accents", nullptr},
+                     {"lowercase", true}};
   bert.pre_tokenizer = {{"type", "BertPreTokenizer"}};
   bert.post_processor = {{"type", "BertProcessing"}, {"sep", {"[SEP]", 3}}, {"cls", {"[CLS]", 2}}};
   bert.decoder = {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}};
@@ -243,12 +254,15 @@ TEST(GgufTokenizer, WordPieceAndUnigram) {
   t5.model.tokens = {"<pad>", "</s>", "<unk>", "▁the", "▁", "c", "at", "▁cat", "a", "b", "ab"};
   t5.model.scores = {0, 0, 0, -2, -3, -4, -4.5, -5, -5.5, -6, -6.5};
   t5.model.unknown = "<unk>";
-  t5.pre_tokenizer = {{"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "always"}, {"split", true}};
+  t5.pre_tokenizer = {
+      {"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "always"}, {"split", true}};
   t5.decoder = t5.pre_tokenizer;
-  t5.post_processor = {{"type", "TemplateProcessing"},
-                       {"single",
-                        {{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}, {{"SpecialToken", {{"id", "</s>"}, {"type_id", 0}}}}}},
-                       {"special_tokens", {{"</s>", {{"id", "</s>"}, {"ids", {1}}, {"tokens", {"</s>"}}}}}}};
+  t5.post_processor = {
+      {"type", "TemplateProcessing"},
+      {"single",
+       {{{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
+        {{"SpecialToken", {{"id", "</s>"}, {"type_id", 0}}}}}},
+      {"special_tokens", {{"</s>", {{"id", "</s>"}, {"ids", {1}}, {"tokens", {"</s>"}}}}}}};
   for (int32_t id = 0; id < 3; ++id) {
     AddedToken token;
     token.id = id;

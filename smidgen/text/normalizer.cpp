@@ -11,14 +11,19 @@ struct Entry {
   const char* type;
   std::unique_ptr<Normalizer> (*make)(const JsonNode&);
 };
-constexpr Entry kTypes[] = {
-    {"NFC", make_unicode_form},       {"NFD", make_unicode_form},
-    {"NFKC", make_unicode_form},      {"NFKD", make_unicode_form},
-    {"Nmt", make_nmt},                {"Lowercase", make_lowercase},
-    {"Strip", make_strip},            {"StripAccents", make_strip_accents},
-    {"Replace", make_replace},        {"Prepend", make_prepend},
-    {"ByteLevel", make_byte_letters}, {"BertNormalizer", make_bert_normalizer},
-    {"Precompiled", make_precompiled}};
+constexpr Entry kTypes[] = {{"NFC", make_unicode_form},
+                            {"NFD", make_unicode_form},
+                            {"NFKC", make_unicode_form},
+                            {"NFKD", make_unicode_form},
+                            {"Nmt", make_nmt},
+                            {"Lowercase", make_lowercase},
+                            {"Strip", make_strip},
+                            {"StripAccents", make_strip_accents},
+                            {"Replace", make_replace},
+                            {"Prepend", make_prepend},
+                            {"ByteLevel", make_byte_letters},
+                            {"BertNormalizer", make_bert_normalizer},
+                            {"Precompiled", make_precompiled}};
 
 class Sequence final : public Normalizer {
  public:

@@ -4,7 +4,8 @@
 // of uint32 (darts-clone's layout), then the replacements, each ended by a zero byte. A trie value
 // is the offset of a replacement. Source: tokenizers 0.23 (normalizers/precompiled.rs) and
 // spm_precompiled 0.1.4, which looks up each grapheme of less than 6 bytes as a whole and takes its
-// shortest key, else each character alone. SentencePiece itself takes the longest key at each place.
+// shortest key, else each character alone. SentencePiece itself takes the longest key at each
+// place.
 #include <cstring>
 
 #include <utf8proc.h>

@@ -115,9 +115,9 @@ Pattern::Pattern(const std::string& expression, const std::string& where) : code
   int code = 0;
   PCRE2_SIZE offset = 0;
   code_->where = where;
-  code_->code =
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
-                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &offset, nullptr);
+  code_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                              PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
+                              &code, &offset, nullptr);
   if (!code_->code) {
     PCRE2_UCHAR words[256];
     pcre2_get_error_message(code, words, sizeof(words));

@@ -23,7 +23,8 @@ Pieces read_template(const JsonNode& node) {
       out.name = piece.child("SpecialToken").text("id");
       const JsonNode token = tokens.child(out.name);
       for (const Json& id : token.list("ids"))
-        out.ids.push_back(read_token_id(id, str("the special token '", out.name, "'"), tokens.where()));
+        out.ids.push_back(
+            read_token_id(id, str("the special token '", out.name, "'"), tokens.where()));
     }
     pieces.push_back(std::move(out));
   }
@@ -66,11 +67,13 @@ void add(const JsonNode& node, Pieces& all, int depth) {
   } else if (type == "BertProcessing" || type == "RobertaProcessing") {
     outer = read_pair(node);
   } else {
-    node.refuse(str("the post-processor '", type, "'"),
-                "known: Sequence, ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing");
+    node.refuse(
+        str("the post-processor '", type, "'"),
+        "known: Sequence, ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing");
   }
   if (!all.empty()) {
-    const auto text = std::find_if(outer.begin(), outer.end(), [](const auto& p) { return p.is_text; });
+    const auto text =
+        std::find_if(outer.begin(), outer.end(), [](const auto& p) { return p.is_text; });
     const auto at = outer.erase(text);
     outer.insert(at, all.begin(), all.end());
   }

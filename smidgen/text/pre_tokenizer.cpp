@@ -55,7 +55,8 @@ void PreTokenizer::split(AlignedText& text, std::vector<Piece>& pieces) const {
 }
 
 bool PreTokenizer::needs_origins() const {
-  return std::any_of(steps_.begin(), steps_.end(), [](const auto& s) { return s->needs_origins(); });
+  return std::any_of(steps_.begin(), steps_.end(),
+                     [](const auto& s) { return s->needs_origins(); });
 }
 
 bool ends_in_byte_level(const Json& pre_tokenizer) {
@@ -89,9 +90,10 @@ void Parts::write(SplitBehavior behavior, bool invert, std::vector<Piece>& out) 
   for (size_t i = 0; i < parts_.size(); ++i) {
     const bool now = is_match(i), before = i > 0 && is_match(i - 1);
     if (behavior == SplitBehavior::removed && now) continue;
-    const bool joins = i > 0 && ((behavior == SplitBehavior::merged_with_previous && now && !before) ||
-                                 (behavior == SplitBehavior::merged_with_next && !now && before) ||
-                                 (behavior == SplitBehavior::contiguous && now == before));
+    const bool joins =
+        i > 0 && ((behavior == SplitBehavior::merged_with_previous && now && !before) ||
+                  (behavior == SplitBehavior::merged_with_next && !now && before) ||
+                  (behavior == SplitBehavior::contiguous && now == before));
     if (joins) {
       out.back().end = parts_[i].piece.end;
     } else {

@@ -97,7 +97,8 @@ class Metaspace final : public PreTokenizerStep {
     recut(pieces, [&](Piece piece, std::vector<Piece>& out) {
       const std::string_view all = text.text().substr(0, piece.end);
       for (size_t at = piece.begin, end; at < piece.end; at = end) {
-        end = std::min(all.find(mark_, all.substr(at).starts_with(mark_) ? at + mark_.size() : at), piece.end);
+        end = std::min(all.find(mark_, all.substr(at).starts_with(mark_) ? at + mark_.size() : at),
+                       piece.end);
         out.push_back({at, end});
       }
     });

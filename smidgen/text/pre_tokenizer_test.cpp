@@ -69,8 +69,7 @@ TEST(PreTokenizer, CharacterClasses) {
             (Words{"a", "..", "b"}));
   EXPECT_EQ(pieces_of("a|b", {{"type", "CharDelimiterSplit"}, {"delimiter", "|"}}),
             (Words{"a", "b"}));
-  EXPECT_EQ(pieces_of("éabcd", {{"type", "FixedLength"}, {"length", 2}}),
-            (Words{"éa", "bc", "d"}));
+  EXPECT_EQ(pieces_of("éabcd", {{"type", "FixedLength"}, {"length", 2}}), (Words{"éa", "bc", "d"}));
 }
 
 TEST(PreTokenizer, MetaspacePrepends) {

@@ -14,12 +14,11 @@ namespace {
 
 // Characters that decide where words end, and some of every class in every length of UTF-8.
 constexpr const char* kCharacters[] = {
-    "a",      "s",      "t",      "r",      "e",      "l",      "L",      "v",      "E",
-    "M",      "d",      "'",      "’",      " ",      " ",      " ",      "\t",     "\n",
-    "\n",     "\r",     "\v",     "\f",     "1",      "2",      "9",      ".",      ",",
-    "-",      "_",      "é",      "ß",      "ſ",      "²",      "½",      "٣",      "Ⅷ",
-    "\u00a0", "\u0085", "\u3000", "\u2028", "\u200b", "\u180e", "\u0301", "日",     "ア",
-    "한",     "ไ",      "😀",     "𝟘",      "𐍈",      "\u00ad", "\ufeff", "\u200d", "K"};
+    "a",  "s",  "t", "r",      "e",      "l",      "L",      "v",      "E",      "M",      "d",
+    "'",  "’",  " ", " ",      " ",      "\t",     "\n",     "\n",     "\r",     "\v",     "\f",
+    "1",  "2",  "9", ".",      ",",      "-",      "_",      "é",      "ß",      "ſ",      "²",
+    "½",  "٣",  "Ⅷ", "\u00a0", "\u0085", "\u3000", "\u2028", "\u200b", "\u180e", "\u0301", "日",
+    "ア", "한", "ไ", "😀",     "𝟘",      "𐍈",      "\u00ad", "\ufeff", "\u200d", "K"};
 
 TEST(Scanner, EqualsTheExpression) {
   std::mt19937 random(3);

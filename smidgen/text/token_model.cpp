@@ -13,7 +13,9 @@ namespace {
 class WordLevel final : public TokenModel {
  public:
   WordLevel(const TokenModelSpec& spec, const std::string& where)
-      : table_(spec.tokens), unknown_(spec.unknown ? table_.find(*spec.unknown) : -1), where_(where) {}
+      : table_(spec.tokens),
+        unknown_(spec.unknown ? table_.find(*spec.unknown) : -1),
+        where_(where) {}
 
   void encode(std::string_view word, std::vector<int32_t>& ids,
               std::vector<uint32_t>* lengths) const override {

@@ -52,7 +52,8 @@ TEST(Bpe, FastWaysEqualTheDefinition) {
   }
 }
 
-// SentencePiece's definition on texts: merge the neighbours whose joined text has the highest score.
+// SentencePiece's definition on texts: merge the neighbours whose joined text has the highest
+// score.
 std::vector<int32_t> by_scores(const TokenModelSpec& spec, const std::string& word) {
   std::vector<std::string> parts;
   for (size_t at = 0; at < word.size(); at += parts.back().size())

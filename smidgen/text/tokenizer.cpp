@@ -43,7 +43,8 @@ struct Tokenizer::Parts {
     const auto node = [&](const Json& part, const char* name) {
       return JsonNode(part, name, spec.where);
     };
-    if (!spec.normalizer.is_null()) normalizer = make_normalizer(node(spec.normalizer, "normalizer"));
+    if (!spec.normalizer.is_null())
+      normalizer = make_normalizer(node(spec.normalizer, "normalizer"));
     // The bytes themselves go to the model when letters for them are the last thing that is done.
     const bool raw_bytes = spec.model.kind == TokenModelSpec::Kind::bpe &&
                            !spec.model.byte_fallback && spec.model.scores.empty() &&

@@ -1,9 +1,9 @@
 // Text to token ids and back, as Hugging Face `tokenizers` does it (ids are compared with it line
 // by line).
 //
-// A tokenizer is added tokens, then a normaliser, a pre-tokeniser that cuts words, a model that gives
-// each word its ids, a post-processor and a decoder; each kind of part is a file beside this one.
-// Parts that no file here knows are refused by name (`unsupported`).
+// A tokenizer is added tokens, then a normaliser, a pre-tokeniser that cuts words, a model that
+// gives each word its ids, a post-processor and a decoder; each kind of part is a file beside this
+// one. Parts that no file here knows are refused by name (`unsupported`).
 //
 // `truncation` and `padding` of tokenizer.json are ignored, as transformers does unless it is
 // asked.

@@ -84,12 +84,12 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const ModelFiles& files) {
   if (path_exists(vocabulary) && path_exists(merges)) {
     // The files do not say how words are cut. GPT-2's own models cut them in GPT-2's way.
     if (type != "gpt2")
-      throw Error(ErrorKind::unsupported,
-                  str("vocab.json and merges.txt without tokenizer.json in a model of type '", type,
-                      "'"),
-                  files.path.string(),
-                  "only gpt2 is known to cut words in GPT-2's way; convert the tokenizer with "
-                  "transformers: save_pretrained of a fast tokenizer");
+      throw Error(
+          ErrorKind::unsupported,
+          str("vocab.json and merges.txt without tokenizer.json in a model of type '", type, "'"),
+          files.path.string(),
+          "only gpt2 is known to cut words in GPT-2's way; convert the tokenizer with "
+          "transformers: save_pretrained of a fast tokenizer");
     return std::make_shared<const Tokenizer>(read_vocabulary_files(files, vocabulary, merges));
   }
   throw Error(ErrorKind::not_found,

@@ -89,7 +89,8 @@ class Reader {
     // transformers reads the same file with add_prefix_space true when this is set.
     if (file_.get_bool(kPrefix + "add_space_prefix", false)) {
       Json& all = spec_.pre_tokenizer;
-      (all.contains("pretokenizers") ? all["pretokenizers"].back() : all)["add_prefix_space"] = true;
+      (all.contains("pretokenizers") ? all["pretokenizers"].back() : all)["add_prefix_space"] =
+          true;
     }
     spec_.model.ignore_merges = pre->ignore_merges;
     for (const std::string_view both : file_.get_strings(kPrefix + "merges"))
@@ -103,7 +104,8 @@ class Reader {
     expect(scores.size(), "scores");
     spec_.model.scores.assign(scores.begin(), scores.end());
     for (const float score : scores) {
-      if (std::isnan(score)) throw Error(ErrorKind::format, "a score that is no number", spec_.where);
+      if (std::isnan(score))
+        throw Error(ErrorKind::format, "a score that is no number", spec_.where);
     }
     const int64_t unknown = file_.get_int(kPrefix + "unknown_token_id", 0);
     if (unknown >= 0 && unknown < static_cast<int64_t>(spec_.model.tokens.size()))
@@ -170,13 +172,15 @@ class Reader {
     for (size_t id = 0; id < spec_.model.tokens.size(); ++id)
       spec_.model.byte_fallback |= is(id, GgufTokenType::byte);
     Json steps = Json::array();
-    if (const GgufValue* map = file_.find(kPrefix + "precompiled_charsmap"); map && map->count > 0) {
+    if (const GgufValue* map = file_.find(kPrefix + "precompiled_charsmap");
+        map && map->count > 0) {
       if (map->element != GgufType::u8 && map->element != GgufType::i8)
-        throw Error(ErrorKind::format, "tokenizer.ggml.precompiled_charsmap is not an array of bytes",
-                    spec_.where);
-      steps.push_back({{"type", "Precompiled"},
-                       {"precompiled_charsmap",
-                        to_base64({reinterpret_cast<const char*>(map->bytes.data()), map->bytes.size()})}});
+        throw Error(ErrorKind::format,
+                    "tokenizer.ggml.precompiled_charsmap is not an array of bytes", spec_.where);
+      steps.push_back(
+          {{"type", "Precompiled"},
+           {"precompiled_charsmap",
+            to_base64({reinterpret_cast<const char*>(map->bytes.data()), map->bytes.size()})}});
     }
     if (file_.get_bool(kPrefix + "remove_extra_whitespaces", false)) {
       steps.push_back({{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}});
@@ -190,14 +194,16 @@ class Reader {
                            {"split", true}};
     spec_.decoder = spec_.pre_tokenizer;
     if (spec_.model.byte_fallback)
-      spec_.decoder = {{"type", "Sequence"},
-                       {"decoders", Json::array({{{"type", "ByteFallback"}}, spec_.pre_tokenizer})}};
+      spec_.decoder = {
+          {"type", "Sequence"},
+          {"decoders", Json::array({{{"type", "ByteFallback"}}, spec_.pre_tokenizer})}};
   }
 
   void added() {
     for (size_t id = 0; id < types_.size(); ++id) {
       const bool unknown = is(id, GgufTokenType::unknown);
-      if (!is(id, GgufTokenType::control) && !is(id, GgufTokenType::user_defined) && !unknown) continue;
+      if (!is(id, GgufTokenType::control) && !is(id, GgufTokenType::user_defined) && !unknown)
+        continue;
       AddedToken token;
       token.id = static_cast<int32_t>(id);
       token.content = spec_.model.tokens[id];
@@ -210,10 +216,10 @@ class Reader {
     if (!file_.find(kPrefix + key)) return {};
     const int64_t id = file_.get_int(kPrefix + key);
     if (id < 0 || id >= static_cast<int64_t>(spec_.model.tokens.size()))
-      throw Error(ErrorKind::format,
-                  str(kPrefix, key, " is ", id, ", but there are ", spec_.model.tokens.size(),
-                      " tokens"),
-                  spec_.where);
+      throw Error(
+          ErrorKind::format,
+          str(kPrefix, key, " is ", id, ", but there are ", spec_.model.tokens.size(), " tokens"),
+          spec_.where);
     return spec_.model.tokens[static_cast<size_t>(id)];
   }
 

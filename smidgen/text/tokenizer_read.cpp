@@ -49,11 +49,11 @@ void read_scores(const JsonNode& model, TokenModelSpec& out) {
 
 Kind kind_of(const JsonNode& model) {
   // Files of old libraries name no type; what they hold tells it.
-  const std::string type = model.text("type", model.find("merges")   ? "BPE"
-                                              : model.find("unk_id") ? "Unigram"
-                                              : model.find("max_input_chars_per_word")
-                                                  ? "WordPiece"
-                                                  : "WordLevel");
+  const std::string type =
+      model.text("type", model.find("merges")                     ? "BPE"
+                         : model.find("unk_id")                   ? "Unigram"
+                         : model.find("max_input_chars_per_word") ? "WordPiece"
+                                                                  : "WordLevel");
   if (type == "BPE") return Kind::bpe;
   if (type == "WordPiece") return Kind::word_piece;
   if (type == "Unigram") return Kind::unigram;
@@ -70,8 +70,8 @@ void read_model(const JsonNode& model, TokenModelSpec& out) {
   }
   read_vocabulary(model.child("vocab"), out);
   if (model.find("unk_token")) out.unknown = model.text("unk_token");
-  out.subword_prefix = model.text("continuing_subword_prefix",
-                                  out.kind == Kind::word_piece ? "##" : "");
+  out.subword_prefix =
+      model.text("continuing_subword_prefix", out.kind == Kind::word_piece ? "##" : "");
   if (out.kind == Kind::word_piece) {
     out.max_word_characters = model.integer("max_input_chars_per_word", 100);
     if (!out.unknown) out.unknown = "[UNK]";
@@ -80,7 +80,8 @@ void read_model(const JsonNode& model, TokenModelSpec& out) {
   if (const Json* dropout = model.find("dropout"); dropout && *dropout != 0.0)
     model.refuse(str("BPE with dropout ", dropout->dump()),
                  "the same text would not always give the same ids");
-  // An unknown token that is no token has no effect in files whose vocabulary knows every character.
+  // An unknown token that is no token has no effect in files whose vocabulary knows every
+  // character.
   if (out.unknown && out.unknown->empty()) out.unknown.reset();
   out.word_suffix = model.text("end_of_word_suffix", "");
   out.ignore_merges = model.flag("ignore_merges", false);
@@ -94,8 +95,8 @@ void read_added(const JsonNode& root, TokenizerSpec& spec) {
   for (const JsonNode& item : root.children("added_tokens")) {
     AddedToken token;
     token.content = item.text("content");
-    token.id = read_token_id(item.need("id"), str("the added token '", token.content, "'"),
-                             item.where());
+    token.id =
+        read_token_id(item.need("id"), str("the added token '", token.content, "'"), item.where());
     token.special = item.flag("special", false);
     token.normalized = item.flag("normalized", !token.special);
     token.single_word = item.flag("single_word", false);

@@ -1,6 +1,6 @@
-// What a tokenizer is made of, as plain data: what tokenizer.json, GGUF metadata and the older files
-// are read into, and what is written from. The model's vocabulary is in tables; the small parts are
-// in tokenizer.json's own form, so that they are written as they were read.
+// What a tokenizer is made of, as plain data: what tokenizer.json, GGUF metadata and the older
+// files are read into, and what is written from. The model's vocabulary is in tables; the small
+// parts are in tokenizer.json's own form, so that they are written as they were read.
 #pragma once
 
 #include <cstdint>

@@ -19,7 +19,8 @@ Trie::Trie(std::vector<std::pair<std::string_view, int32_t>> keys) : units_(257)
   while (!open.empty()) {
     Range range = open.back();
     open.pop_back();
-    for (; range.begin < range.end && keys[range.begin].first.size() == range.depth; ++range.begin) {
+    for (; range.begin < range.end && keys[range.begin].first.size() == range.depth;
+         ++range.begin) {
       if (range.depth > 0) units_[range.node].value = keys[range.begin].second;
     }
     const auto label = [&](size_t i) { return static_cast<uint8_t>(keys[i].first[range.depth]); };

@@ -67,9 +67,10 @@ class Unigram final : public TokenModel {
       });
       if (!alone) {
         if (unknown_ < 0)
-          throw Error(ErrorKind::data,
-                      str("'", word.substr(at, character), "' is unknown, and the model has no unk_id"),
-                      where_);
+          throw Error(
+              ErrorKind::data,
+              str("'", word.substr(at, character), "' is unknown, and the model has no unk_id"),
+              where_);
         offer(at, at + character, unknown_score_, unknown_);
       }
       at += character;
@@ -100,9 +101,10 @@ class Unigram final : public TokenModel {
            std::vector<uint32_t>* lengths) const {
     if (id == unknown_) {
       const int32_t whole = table_.find(text);  // joined unknowns may be a token after all
-      const bool bytes = whole < 0 && std::all_of(text.begin(), text.end(), [&](char c) {
-                           return bytes_[static_cast<uint8_t>(c)] >= 0;
-                         });
+      const bool bytes =
+          whole < 0 && std::all_of(
+                           text.begin(), text.end(),
+                           [&](char c) { return bytes_[static_cast<uint8_t>(c)] >= 0; });
       if (bytes) {
         for (const char c : text) {
           ids.push_back(bytes_[static_cast<uint8_t>(c)]);

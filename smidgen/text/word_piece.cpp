@@ -38,7 +38,8 @@ class WordPiece final : public TokenModel {
     if (lengths) lengths->resize(lengths_before);
     if (unknown_ < 0)
       throw Error(ErrorKind::data,
-                  str("the word '", word.substr(0, 40), "' cannot be cut into tokens, and the "
+                  str("the word '", word.substr(0, 40),
+                      "' cannot be cut into tokens, and the "
                       "vocabulary does not have its unknown token"),
                   where_);
     ids.push_back(unknown_);

@@ -88,6 +88,8 @@ def differing(encode) -> dict[int, set[str]]:
     for name, (tokenizer, line) in probes().items():
         suspects = [all_points[i : i + GROUP] for i in range(0, len(all_points), GROUP)]
         for alone in (False, True):
+            if not suspects:
+                break
             lines = [";".join(line.format(c=chr(c)) for c in group) for group in suspects]
             theirs = [e.ids for e in tokenizer.encode_batch_fast(lines)]
             ours = encode(tokenizer, [x.encode() for x in lines])
