@@ -97,6 +97,7 @@ TEST(PreTokenizer, OriginsSurviveRewriting) {
   splitter.split(text, pieces);
   ASSERT_EQ(pieces.size(), 2u);
   EXPECT_EQ(text.begin(pieces[0].begin), 7u);
+  EXPECT_EQ(text.end(std::string("▁").size()), 7u);  // the mark itself stands for nothing
   EXPECT_EQ(text.end(pieces[0].end), 9u);
   EXPECT_EQ(text.begin(pieces[1].begin), 9u);
   EXPECT_EQ(text.end(pieces[1].end), 12u);

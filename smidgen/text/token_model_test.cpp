@@ -168,6 +168,13 @@ TEST(Unigram, UnknownNeighboursAreOneTokenOrTheirBytes) {
   make_unigram(spec, "test")->encode("aéxa", ids, &lengths);
   EXPECT_EQ(ids, (std::vector<int32_t>{1, 0, 1}));
   EXPECT_EQ(lengths, (std::vector<uint32_t>{1, 3, 1}));
+  // One unknown character costs the lowest score and 10 more.
+  TokenModelSpec pair = spec;
+  pair.tokens.push_back("xa");
+  pair.scores.push_back(-19);
+  ids.clear();
+  make_unigram(pair, "test")->encode("xa", ids, nullptr);
+  EXPECT_EQ(ids, (std::vector<int32_t>{2}));
   spec.byte_fallback = true;
   for (int byte = 0; byte < 256; ++byte) {
     spec.tokens.push_back(byte_token(static_cast<uint8_t>(byte)));

@@ -26,6 +26,7 @@ uint32_t next_owner() {
 struct Tokenizer::Parts {
   TokenizerSpec spec;
   std::vector<std::string> tokens;  // vocabulary and added tokens by id
+  std::unordered_map<int32_t, std::string> normal_form;  // of added tokens whose text changes
   std::vector<std::string> bytes;
   std::vector<uint8_t> special;
   std::unordered_map<std::string, int32_t> id_of;
@@ -59,7 +60,8 @@ struct Tokenizer::Parts {
     model = make_token_model(spec.model, raw_bytes, spec.where);
     for (const AddedToken& token : spec.added) add(token);
     bytes.reserve(tokens.size());
-    for (const std::string& token : tokens) bytes.push_back(token_bytes(spec.decoder, token));
+    for (size_t id = 0; id < tokens.size(); ++id)
+      bytes.push_back(token_bytes(spec.decoder, text_of(static_cast<int32_t>(id))));
     bos = role(spec.special.bos, "bos");
     eos = role(spec.special.eos, "eos");
     pad = role(spec.special.pad, "pad");
@@ -118,8 +120,15 @@ struct Tokenizer::Parts {
     } else {
       AlignedText content(token.content, 0, false);
       if (normalizer) normalizer->apply(content);
+      if (content.text() != token.content) normal_form[token.id] = content.text();
       normalized.add(token, std::string(content.text()));
     }
+  }
+
+  // What a decoder is given: an added token that is looked for in normalised text shows as that.
+  const std::string& text_of(int32_t id) const {
+    const auto found = normal_form.find(id);
+    return found == normal_form.end() ? tokens[static_cast<size_t>(id)] : found->second;
   }
 
   std::optional<int32_t> role(const std::optional<std::string>& name, const char* what) const {
@@ -315,7 +324,7 @@ StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special)
 std::string StreamDecoder::push(int32_t id) {
   const std::string& token = tokenizer_->token(id);
   if (token.empty() || (skip_special_ && tokenizer_->is_special(id))) return {};
-  return run_.push(token);
+  return run_.push(tokenizer_->parts_->text_of(id));
 }
 
 std::string StreamDecoder::flush() {

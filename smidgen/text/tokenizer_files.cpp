@@ -1,4 +1,5 @@
 // The doors from a model's files: whichever of them hold its tokenizer.
+#include <algorithm>
 #include <set>
 
 #include "smidgen/base/error.h"
@@ -54,9 +55,13 @@ TokenizerSpec read_vocabulary_files(const ModelFiles& files, const fs::path& voc
                         {"use_regex", true}};
   spec.decoder = spec.pre_tokenizer;
   spec.special = read_special_tokens(config, files.special_tokens_map, spec.where);
-  if (!spec.special.eos) spec.special.eos = "<|endoftext|>";
-  std::set<std::string> names = {*spec.special.eos};
-  for (const auto& role : {spec.special.bos, spec.special.pad, spec.special.unk}) {
+  // transformers' default for this family, where the vocabulary has it.
+  std::set<std::string> names = {"<|endoftext|>"};
+  const auto& tokens = spec.model.tokens;
+  if (!spec.special.eos && std::find(tokens.begin(), tokens.end(), *names.begin()) != tokens.end())
+    spec.special.eos = *names.begin();
+  for (const auto& role :
+       {spec.special.bos, spec.special.eos, spec.special.pad, spec.special.unk}) {
     if (role) names.insert(*role);
   }
   for (size_t id = 0; id < spec.model.tokens.size(); ++id) {

@@ -57,7 +57,8 @@ def test_ids_and_texts(name, world, corpus, tmp_path):
 @pytest.mark.parametrize("name", ["llama3", "llama2", "bert", "t5"])
 def test_ids_without_special_tokens(name, world, corpus, tmp_path):
     rows, texts = (part[:1000] for part in world)
-    made = vocabularies.FAMILIES[name](corpus)
+    # As a file says it: training leaves another state behind than loading.
+    made = vocabularies.with_parts(vocabularies.FAMILIES[name](corpus))
     folder = token_folder.write(made, tmp_path / "m")
     theirs = [e.ids for e in made.encode_batch(texts, add_special_tokens=False)]
     assert theirs != [e.ids for e in made.encode_batch(texts)]

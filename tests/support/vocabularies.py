@@ -224,7 +224,9 @@ def unigram(corpus) -> Tokenizer:
     trainer = trainers.UnigramTrainer(
         vocab_size=700, show_progress=False, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", n_sub_iterations=1
     )
-    return made(m.Unigram(), corpus[:1200], trainer, pre=p.Metaspace(), decoder=d.Metaspace())
+    # The trainer must keep every character that it sees; those of other scripts stay unknown.
+    simple = [line for line in corpus if line and max(map(ord, line)) < 0x460][:1200]
+    return made(m.Unigram(), simple, trainer, pre=p.Metaspace(), decoder=d.Metaspace())
 
 
 @family
