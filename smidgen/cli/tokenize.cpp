@@ -19,6 +19,7 @@ struct TokenizeConfig {
   std::filesystem::path file;
   std::optional<std::vector<int64_t>> decode;
   std::filesystem::path decode_file;
+  std::filesystem::path out;
   bool lines = false;
   bool no_special = false;
 };
@@ -34,6 +35,7 @@ void fields(V& v, TokenizeConfig& c) {
   v("decode", c.decode, {.help = "Ids to turn into text", .min = 0, .max = INT32_MAX});
   v("decode_file", c.decode_file,
     {.help = "File with a JSON list of ids per line: prints a JSON string per line"});
+  v("out", c.out, {.help = "Write the tokenizer itself to this file, as tokenizer.json"});
   v("no_special", c.no_special, {.help = "Neither add special tokens nor skip them when decoding"});
 }
 
@@ -135,17 +137,18 @@ std::vector<int32_t> ids_of(std::string_view line, const std::string& where) {
 void run_tokenize(const Invocation& invocation) {
   const auto config = read_config<TokenizeConfig>(invocation.recipe.values);
   const int given = config.text.has_value() + !config.file.empty() + config.decode.has_value() +
-                    !config.decode_file.empty();
+                    !config.decode_file.empty() + !config.out.empty();
   if (given != 1) {
     throw Error(ErrorKind::usage,
                 str(given == 0 ? "nothing" : "more than one thing", " to tokenize"), "",
-                "give one of --text, --file, --decode, --decode-file");
+                "give one of --text, --file, --decode, --decode-file, --out");
   }
   if (config.lines && config.file.empty())
     throw Error(ErrorKind::usage, "--lines without --file", "",
                 "--lines reads a file line by line");
   const auto tokenizer = load_tokenizer(open_model(config.model));
   const bool special = !config.no_special;
+  if (!config.out.empty()) return write_file(config.out, tokenizer_json(*tokenizer).dump(2) + "\n");
   if (config.lines)
     return each_line(config.file, invocation.threads, [&](std::string_view line, size_t) {
       return ids_json(tokenizer->encode(line, {.add_special = special}));

@@ -15,6 +15,7 @@ namespace smidgen {
 namespace {
 
 constexpr size_t kMaxText = size_t{1} << 31;  // bytes in one call; offsets are 32-bit
+constexpr size_t kMaxWord = size_t{1} << 27;  // merging takes some 40 bytes for each of a word
 
 uint32_t next_owner() {
   static std::atomic<uint32_t> next = 1;
@@ -25,7 +26,7 @@ uint32_t next_owner() {
 
 struct Tokenizer::Parts {
   TokenizerSpec spec;
-  std::vector<std::string> tokens;  // vocabulary and added tokens by id
+  std::vector<std::string> tokens;                       // vocabulary and added tokens by id
   std::unordered_map<int32_t, std::string> normal_form;  // of added tokens whose text changes
   std::vector<std::string> bytes;
   std::vector<uint8_t> special;
@@ -158,6 +159,12 @@ void Tokenizer::Parts::encode_plain(AlignedText& text, Encoding& out, bool offse
     pieces.push_back({0, text.text().size()});
   }
   const std::string_view all = text.text();
+  for (const Piece& piece : pieces) {
+    if (piece.end - piece.begin > kMaxWord)
+      throw Error(ErrorKind::data,
+                  str("a word of ", piece.end - piece.begin, " bytes, more than ", kMaxWord),
+                  spec.where, "cut the text into lines");
+  }
   if (!offsets) {
     WordCache& cache = WordCache::of_this_thread();
     for (const Piece& piece : pieces) {

@@ -52,6 +52,9 @@ def test_ids_and_texts(name, world, corpus, tmp_path):
         ours = token_folder.decode(folder, theirs, no_special=not skip)
         wrong = differences(ours, reference.decode_batch(theirs, skip_special_tokens=skip), texts)
         assert not wrong, f"decoding, skip_special_tokens {skip}: {wrong}"
+    again = token_folder.written(folder)
+    assert [e.ids for e in again.encode_batch_fast(texts[::8])] == theirs[::8]
+    assert again.decode_batch(theirs[::8]) == reference.decode_batch(theirs[::8])
 
 
 @pytest.mark.parametrize("name", ["llama3", "llama2", "bert", "t5"])

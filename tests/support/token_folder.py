@@ -41,3 +41,12 @@ def decode(model: Path, ids: list[list[int]], **flags) -> list[str]:
     path = Path(model).parent / "ids.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ids))
     return rows(smidgen.ok("tokenize", model=model, decode_file=path, timeout=300, **flags).stdout)
+
+
+def written(model: Path):
+    """The tokenizer.json that smidgen writes, as `tokenizers` loads it."""
+    from tokenizers import Tokenizer
+
+    path = Path(model).parent / "written.json"
+    smidgen.ok("tokenize", model=model, out=path)
+    return Tokenizer.from_file(str(path))
