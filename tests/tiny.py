@@ -326,7 +326,10 @@ def write_gguf(path: Path, config: dict, tensors: dict[str, np.ndarray], kind: s
 
 # ---------------------------------------------------------------------------------------------- data sets
 def samples(count: int, kind: str = "messages", seed: int = 3) -> list[dict]:
-    """Short questions and answers of the corpus' words; `kind` is messages, prompt or text."""
+    """Short questions and answers of the corpus' words; `kind` is messages, prompt, text, pairs or labelled.
+
+    A chosen answer is the question's words again, a rejected one is of other words: something a model can learn.
+    """
     pick = random.Random(seed)
     lines = [s.strip() for s in corpus(600, seed=seed + 100)]
     out = []
@@ -335,6 +338,11 @@ def samples(count: int, kind: str = "messages", seed: int = 3) -> list[dict]:
         if kind == "messages":
             turns = [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]
             out.append({"messages": turns})
+        elif kind == "pairs":
+            out.append({"prompt": ask, "chosen": ask, "rejected": answer})
+        elif kind == "labelled":
+            wanted = pick.random() < 0.5
+            out.append({"prompt": ask, "completion": ask if wanted else answer, "label": wanted})
         elif kind == "prompt":
             out.append({"prompt": ask + "\n", "completion": answer})
         else:
