@@ -1,6 +1,5 @@
-// Rows by blocks equal plain autograd over the whole logits, with a frozen output layer and with
-// one that trains. (Attachments come from methods/, so the trained one is laws_test's business;
-// here a model whose head is large makes several blocks.)
+// Rows by blocks equal plain autograd over the whole logits. An output layer that trains needs an
+// attachment, which comes from methods/: tests/parity/test_losses.py has it.
 #include "smidgen/nn/row_values.h"
 
 #include <gtest/gtest.h>
@@ -12,8 +11,8 @@ namespace smidgen {
 namespace {
 
 TEST(RowValues, EqualPlainAutogradOverTheWholeLogits) {
-  // 4 194 304 elements a block: 16 rows of this vocabulary at a time.
-  const auto model = make_tiny_llama({.layers = 1, .vocabulary = 300000});
+  // 2^22 elements a block: 20 rows of this vocabulary at a time, so two blocks.
+  const auto model = make_tiny_llama({.layers = 1, .vocabulary = 200000});
   const int64_t n = 45;
   std::vector<int32_t> ids;
   for (int32_t i = 0; i < n; ++i) ids.push_back(i * 7 % 60);
@@ -31,8 +30,9 @@ TEST(RowValues, EqualPlainAutogradOverTheWholeLogits) {
   EXPECT_LT((ours - theirs).abs().max().item<double>(), 1e-5);
   (ours * scale).sum().backward();
   (theirs * scale).sum().backward();
-  EXPECT_LT((a.grad() - b.grad()).abs().max().item<double>(), 1e-5);
-  EXPECT_GT(b.grad().abs().max().item<double>(), 1e-2);
+  const double largest = b.grad().abs().max().item<double>();
+  EXPECT_GT(largest, 1e-2);
+  EXPECT_LT((a.grad() - b.grad()).abs().max().item<double>() / largest, 1e-5);
   EXPECT_EQ(a.grad()[1].abs().max().item<double>(), 0) << "a row that was not asked for";
 
   torch::NoGradGuard no_grad;

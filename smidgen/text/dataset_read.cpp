@@ -36,6 +36,24 @@ FileStamp stamp_of(const fs::path& path) {
   return {status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
 }
 
+// Lines that a message names: the first few, and how many there are.
+class Places {
+ public:
+  void add(const std::string& where) {
+    if (shown_.size() < kShown) shown_.push_back(where);
+    ++count_;
+  }
+  int64_t count() const { return count_; }
+  std::string text() const {
+    const int64_t more = count_ - std::ssize(shown_);
+    return more ? str(join(shown_), ", ... (", more, " more)") : join(shown_);
+  }
+
+ private:
+  std::vector<std::string> shown_;
+  int64_t count_ = 0;
+};
+
 Error not_cached(const Error& error) {
   return Error(error.kind(), error.message(), error.where(),
                "--data-cache FOLDER puts the tokens somewhere else, --data-cache none holds them "
@@ -88,8 +106,8 @@ class DatasetBuilder {
       read(path, &*writer);
       if (stamp_of(path) != stamp)
         throw Error(ErrorKind::data, "the file changed while it was read", path.string());
-      const bool refused = (!too_long_.empty() && options_.too_long == TooLong::error) ||
-                           (!no_answer_.empty() && !options_.skip_without_answer);
+      const bool refused = (too_long_.count() && options_.too_long == TooLong::error) ||
+                           (no_answer_.count() && !options_.skip_without_answer);
       if (refused || writer->sequences() == 0) return;
       take(path, writer->commit({{"version", kTokenCacheVersion},
                                  {"file", fs::absolute(path).string()},
@@ -104,23 +122,22 @@ class DatasetBuilder {
   }
 
   Dataset finish() {
-    const auto lines = [](const std::vector<std::string>& all) { return join(all, ", ", kShown); };
-    if (!too_long_.empty() && options_.too_long == TooLong::error)
+    if (too_long_.count() && options_.too_long == TooLong::error)
       throw Error(ErrorKind::data,
-                  str(counted(too_long_.size(), "sample"), " longer than max_length ",
+                  str(counted(too_long_.count(), "sample"), " longer than max_length ",
                       options_.max_length, " (the longest has ", longest_, " tokens)"),
-                  lines(too_long_), "raise max_length, or choose too_long: truncate or skip");
-    if (!no_answer_.empty() && !options_.skip_without_answer)
+                  too_long_.text(), "raise max_length, or choose too_long: truncate or skip");
+    if (no_answer_.count() && !options_.skip_without_answer)
       throw Error(
           ErrorKind::data,
-          str(counted(no_answer_.size(), "sample"), " without an answer token to learn from"),
-          lines(no_answer_),
+          str(counted(no_answer_.count(), "sample"), " without an answer token to learn from"),
+          no_answer_.text(),
           "an assistant turn or completion is missing, or max_length cuts it off");
     if (data_.size() == 0)
       throw Error(ErrorKind::data,
                   data_.skipped_ ? str(counted(data_.skipped_, "sample"), " skipped, none left")
                                  : "the data set is empty",
-                  lines(files_));
+                  join(files_, ", ", kShown));
     return std::move(data_);
   }
 
@@ -228,7 +245,7 @@ class DatasetBuilder {
     for (Sample& sample : work.samples) {
       if (limit == 0 || sample.ids.size() <= limit) continue;
       if (options_.too_long != TooLong::truncate) {
-        too_long_.push_back(where);
+        too_long_.add(where);
         longest_ = std::max(longest_, sample.ids.size());
         ++skipped_;
         return;
@@ -240,7 +257,7 @@ class DatasetBuilder {
     truncated_ += cut;
     for (const Sample& sample : work.samples) {
       if (std::find(sample.answer.begin(), sample.answer.end(), 1) != sample.answer.end()) continue;
-      no_answer_.push_back(where);
+      no_answer_.add(where);
       ++skipped_;
       return;
     }
@@ -263,7 +280,8 @@ class DatasetBuilder {
   const ChatTemplate* template_;
   const DatasetOptions& options_;
   Dataset data_;
-  std::vector<std::string> files_, too_long_, no_answer_;
+  std::vector<std::string> files_;
+  Places too_long_, no_answer_;
   std::string tokenizer_digest_;
   size_t longest_ = 0;
   // Of the file that is being read.

@@ -65,11 +65,14 @@ void read_side(const Json& row, const char* key, const std::string& where,
   }
 }
 
-void known_keys(const Json& row, const std::vector<std::string>& keys, const std::string& where) {
+// `others` are keys of rows that are of another kind altogether, and may have been meant.
+void known_keys(const Json& row, std::vector<std::string> keys, const std::string& where,
+                const std::vector<std::string>& others = {}) {
   for (const auto& [key, value] : row.items()) {
-    if (std::find(keys.begin(), keys.end(), key) == keys.end())
-      throw Error(ErrorKind::data, str("unknown key '", key, "'"), where,
-                  did_you_mean(key, keys, str("known: ", join(keys))));
+    if (std::find(keys.begin(), keys.end(), key) != keys.end()) continue;
+    keys.insert(keys.end(), others.begin(), others.end());
+    throw Error(ErrorKind::data, str("unknown key '", key, "'"), where,
+                did_you_mean(key, keys, str("known: ", join(keys))));
   }
 }
 
@@ -159,7 +162,7 @@ RowForm row_form(const Json& row, const std::string& where) {
   known_keys(row,
              {"messages", "tools", "prompt", "completion", "chosen", "rejected", "label", "text",
               "meta", "id", "source"},
-             where);
+             where, {"instruction", "conversations"});
   const bool pair = row.contains("chosen") || row.contains("rejected");
   const int forms = row.contains("messages") + pair +
                     (!pair && (row.contains("prompt") || row.contains("completion"))) +
