@@ -1,5 +1,5 @@
-// What a file or folder is and holds, as JSON. Opens files only through the readers of io, so a broken
-// one is reported in the same words as when it is used.
+// What a file or folder is and holds, as JSON. Opens files only through the readers of io, so a
+// broken one is reported in the same words as when it is used.
 #include "smidgen/cli/inspect_files.h"
 
 #include <algorithm>
@@ -54,9 +54,9 @@ void add_tensors(Json& out, const TensorStore& store) {
   out["tensor_bytes"] = all.bytes;
   out["parameters"] = numbers.elements;
   if (numbers.elements > 0) {
-    out["bits_per_parameter"] =
-        std::round(800.0 * static_cast<double>(numbers.bytes) /
-                   static_cast<double>(numbers.elements)) / 100;
+    out["bits_per_parameter"] = std::round(800.0 * static_cast<double>(numbers.bytes) /
+                                           static_cast<double>(numbers.elements)) /
+                                100;
     out["memory"] = {{"fp32_bytes", 4 * numbers.elements}, {"bf16_bytes", 2 * numbers.elements}};
   }
   out["formats"] = Json::object();
@@ -69,8 +69,7 @@ void add_tensors(Json& out, const TensorStore& store) {
 
 Json array_of(const GgufFile& file, const std::string& key, const GgufValue& value) {
   // Arrays of a vocabulary's size are named, not listed.
-  if (value.count > kListed || value.element == GgufType::boolean ||
-      value.element == GgufType::u64)
+  if (value.count > kListed || value.element == GgufType::boolean || value.element == GgufType::u64)
     return {{"array_of", std::string(to_string(value.element))}, {"count", value.count}};
   if (value.element == GgufType::string) return file.get_strings(key);
   if (value.element == GgufType::f32 || value.element == GgufType::f64) return file.get_floats(key);

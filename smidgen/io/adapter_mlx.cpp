@@ -121,11 +121,10 @@ AdapterFiles read_mlx_adapter(const fs::path& folder) {
     }
     const bool embedding = is_embedding(module);
     const auto put = [&](const TensorView& view, const char* letter) {
-      transpose(view,
-                tensors->make(str("base_model.model.", module,
-                                  embedding ? ".lora_embedding_" : ".lora_", letter,
-                                  embedding ? "" : ".weight"),
-                              view.format, {view.shape[1], view.shape[0]}));
+      transpose(view, tensors->make(str("base_model.model.", module,
+                                        embedding ? ".lora_embedding_" : ".lora_", letter,
+                                        embedding ? "" : ".weight"),
+                                    view.format, {view.shape[1], view.shape[0]}));
     };
     put(*pair.a, "A");
     put(*pair.b, "B");

@@ -63,6 +63,14 @@ void GgufMetadata::add_strings(const std::string& key, const std::vector<std::st
   for (const std::string& value : values) append_text(out, value);
 }
 
+void GgufMetadata::copy(const std::string& key, const GgufValue& value) {
+  const std::string_view bytes(reinterpret_cast<const char*>(value.bytes.data()),
+                               value.bytes.size());
+  if (value.type == GgufType::string) return add_string(key, bytes);
+  (value.type == GgufType::array ? begin_array(key, value.element, value.count)
+                                 : begin(key, value.type)) += bytes;
+}
+
 void GgufMetadata::set_alignment(uint32_t alignment) {
   if (!std::has_single_bit(alignment)) {
     throw Error(ErrorKind::usage, str("the alignment ", alignment, " is not a power of two"),

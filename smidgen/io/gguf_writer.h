@@ -48,6 +48,8 @@ class GgufMetadata {
   }
   void add_string(const std::string& key, std::string_view value);
   void add_strings(const std::string& key, const std::vector<std::string>& values);
+  // A value of an open file, as it is.
+  void copy(const std::string& key, const GgufValue& value);
 
   bool contains(const std::string& key) const { return keys_.count(key) != 0; }
   size_t size() const { return keys_.size(); }

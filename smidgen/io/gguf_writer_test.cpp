@@ -66,14 +66,23 @@ TEST(GgufWriter, GivesTheBytesOfThePythonWriter) {
   }
 }
 
+TEST(GgufWriter, CopiesValuesOfAllTypes) {
+  TemporaryFolder folder;
+  std::ofstream(folder / "theirs.gguf", std::ios::binary) << from_hex(golden::kGguf);
+  const GgufFile theirs(folder / "theirs.gguf");
+  GgufMetadata copied;
+  for (const std::string& key : theirs.keys()) copied.copy(key, *theirs.find(key));
+  EXPECT_EQ(to_hex(copied.bytes()), to_hex(golden_metadata().bytes()));
+}
+
 TEST(GgufWriter, AlignmentEmptyTensorsAndNoTensorsReadBack) {
   TemporaryFolder folder;
   for (const uint32_t alignment : {1u, 8u, 4096u}) {
     GgufMetadata m;
     m.set_alignment(alignment);
     GgufWriter writer(
-        folder / "x",
-        m, {{"a", Format::f32, {3}}, {"none", Format::f32, {0, 4}}, {"b", Format::i8, {5}}});
+        folder / "x", m,
+        {{"a", Format::f32, {3}}, {"none", Format::f32, {0, 4}}, {"b", Format::i8, {5}}});
     const std::string a(12, 'a'), b(5, 'b');
     writer.append("a", as_span(a));
     writer.append("none", {});
@@ -114,7 +123,9 @@ TEST(GgufWriter, RefusesWhatAReaderWouldRefuse) {
 
 TEST(GgufWriter, AnUnfinishedFileIsGone) {
   TemporaryFolder folder;
-  { GgufWriter writer(folder / "x", {}, {{"a", Format::f32, {1}}}); }
+  {
+    GgufWriter writer(folder / "x", {}, {{"a", Format::f32, {1}}});
+  }
   EXPECT_TRUE(fs::is_empty(folder.path()));
 }
 

@@ -36,10 +36,10 @@ void require_blocks(Format format, std::span<const float> in, const std::string&
     }
     const auto [low, high] = std::minmax_element(block.begin(), block.end());
     const float largest = std::max(std::abs(*low), std::abs(*high));
-    const bool fits = format == Format::q8_0   ? largest / 127 < kBeyondHalf
-                      : format == Format::q4_0 ? largest / 8 < kBeyondHalf
-                                               : std::abs(*low) < kBeyondHalf &&
-                                                     (*high - *low) / 15 < kBeyondHalf;
+    const bool fits = format == Format::q8_0 ? largest / 127 < kBeyondHalf
+                      : format == Format::q4_0
+                          ? largest / 8 < kBeyondHalf
+                          : std::abs(*low) < kBeyondHalf && (*high - *low) / 15 < kBeyondHalf;
     if (!fits) does_not_fit(format, std::abs(*low) > std::abs(*high) ? *low : *high, name);
   }
 }
@@ -58,8 +58,9 @@ void from_f32(Format format, std::span<const float> in, std::span<std::byte> out
     for (const FormatInfo& type : formats()) {
       if (writable(type.format)) known.push_back(type.name);
     }
-    throw Error(ErrorKind::unsupported, str("values of type ", info(format).name, " are not written"),
-                name, str("written: ", join(known)));
+    throw Error(ErrorKind::unsupported,
+                str("values of type ", info(format).name, " are not written"), name,
+                str("written: ", join(known)));
   }
   const FormatInfo& type = info(format);
   const auto count = static_cast<int64_t>(in.size());

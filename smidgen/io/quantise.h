@@ -16,8 +16,8 @@ namespace smidgen {
 bool writable(Format format);
 
 // `in` is whole blocks, out.size() their bytes. `name` is the tensor, for messages. Format that is
-// not written: Error unsupported. Value that does not fit: Error data with the tensor and the value.
-// NaN in f16 and bf16 becomes the quiet NaN, infinities stay.
+// not written: Error unsupported. Value that does not fit: Error data with the tensor and the
+// value. NaN in f16 and bf16 becomes the quiet NaN, infinities stay.
 void from_f32(Format format, std::span<const float> in, std::span<std::byte> out,
               const std::string& name);
 

@@ -51,8 +51,7 @@ void q5_0(const uint8_t* in, float* out) {
 void q5_1(const uint8_t* in, float* out) {
   const float d = load_half(in), m = load_half(in + 2);
   const uint32_t fifth = load_u32(in + 4);
-  for (int i = 0; i < kBlock; ++i)
-    out[i] = static_cast<float>(five_bits(in + 8, fifth, i)) * d + m;
+  for (int i = 0; i < kBlock; ++i) out[i] = static_cast<float>(five_bits(in + 8, fifth, i)) * d + m;
 }
 
 void q8_0(const uint8_t* in, float* out) {
@@ -73,8 +72,7 @@ int code(float quotient, int largest) {
 template <class Quotient>
 void pack_nibbles(uint8_t* out, const Quotient& quotient) {
   for (int i = 0; i < kHalf; ++i) {
-    out[i] =
-        static_cast<uint8_t>(code(quotient(i), 15) | code(quotient(i + kHalf), 15) << 4);
+    out[i] = static_cast<uint8_t>(code(quotient(i), 15) | code(quotient(i + kHalf), 15) << 4);
   }
 }
 

@@ -4,9 +4,10 @@
 //   iq2_xs   d, 32 x {index of 9 bits, 7 signs}, 16 scales of 4 bits;        as iq2_xxs
 //   iq2_s    d, 32 index bytes, 32 sign bytes, 8 bytes of upper bits, 16 scales;  as iq2_xxs
 //   iq3_xxs  d, 64 index bytes, 8 x {4 x 7 signs, scale};           x = (d (1/2 + sc) / 2) v s
-//   iq3_s    d, 64 index bytes, 8 bytes of ninth bits, 32 sign bytes, 8 scales;  x = (d (1 + 2 sc)) v s
-//   iq1_s    d, 32 index bytes, 8 x {4 x 3 upper bits, scale, sign of delta};  x = (d (2 sc + 1)) (v + delta)
-//   iq1_m    32 index bytes, 16 bytes of upper bits and signs of delta, 16 scales and d;  as iq1_s
+//   iq3_s    d, 64 index bytes, 8 bytes of ninth bits, 32 sign bytes, 8 scales;  x = (d (1 + 2 sc))
+//   v s iq1_s    d, 32 index bytes, 8 x {4 x 3 upper bits, scale, sign of delta};  x = (d (2 sc +
+//   1)) (v + delta) iq1_m    32 index bytes, 16 bytes of upper bits and signs of delta, 16 scales
+//   and d;  as iq1_s
 // Seven signs mean eight: the number of minus signs is even. delta is 1/8 up or down.
 #include <bit>
 
@@ -123,7 +124,8 @@ void iq1_m(const uint8_t* in, float* out) {
   const uint8_t *low = in, *high = in + 32, *scales = in + 48;
   // The half is spread over the upper four bits of four 16-bit groups of scales.
   uint32_t bits = 0;
-  for (int i = 0; i < 4; ++i) bits |= static_cast<uint32_t>(load_u16(scales + 2 * i) >> 12) << (4 * i);
+  for (int i = 0; i < 4; ++i)
+    bits |= static_cast<uint32_t>(load_u16(scales + 2 * i) >> 12) << (4 * i);
   const float d = f16_to_f32(static_cast<uint16_t>(bits));
   for (int k = 0; k < 32; ++k) {
     const int upper = nibble(high, k), part = k / 2;

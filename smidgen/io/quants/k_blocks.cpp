@@ -3,7 +3,8 @@
 //   q3_k  32 bytes of third bits, 64 bytes, 12 bytes of scales, d;     16 parts;  x = (d sc) q
 //   q4_k  d, dmin, 12 bytes of scales, 128 bytes;           8 parts;   x = (d sc) q - dmin mn
 //   q5_k  d, dmin, 12 bytes of scales, 32 bytes of fifth bits, 128 bytes;  8 parts, as q4_k
-//   q6_k  128 bytes, 64 bytes of upper bits, 16 int8 scales, d;        16 parts;  x = (d sc) (q - 32)
+//   q6_k  128 bytes, 64 bytes of upper bits, 16 int8 scales, d;        16 parts;  x = (d sc) (q -
+//   32)
 #include "smidgen/io/quants/block_codec.h"
 #include "smidgen/io/quants/packed_bytes.h"
 

@@ -37,10 +37,11 @@ std::vector<float> numbers(int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     const int block = static_cast<int>(i / 32);
     const int exponent = block % 16 == 15 ? -149 + block % 20 : block * 7 % 40 - 30;
-    out.push_back(block % 16 == 7 ? 0
-                                  : std::ldexp(static_cast<float>(static_cast<int8_t>(
-                                                   bytes[static_cast<size_t>(i)])),
-                                               exponent));
+    out.push_back(
+        block % 16 == 7
+            ? 0
+            : std::ldexp(static_cast<float>(static_cast<int8_t>(bytes[static_cast<size_t>(i)])),
+                         exponent));
   }
   return out;
 }
@@ -87,9 +88,8 @@ TEST(Quants, EncodeEqualsTheReference) {
   const std::vector<float> in = numbers(kBlocks * 32);
   for (const auto& golden : golden::kEncoded) {
     const FormatInfo& type = named(golden.format);
-    std::string out(in.size() / static_cast<size_t>(type.elements) *
-                        static_cast<size_t>(type.bytes),
-                    '\0');
+    std::string out(
+        in.size() / static_cast<size_t>(type.elements) * static_cast<size_t>(type.bytes), '\0');
     from_f32(type.format, in, std::as_writable_bytes(std::span(out.data(), out.size())), "t");
     EXPECT_EQ(sha256(as_span(out)), golden.sha256) << golden.format;
   }
@@ -98,8 +98,7 @@ TEST(Quants, EncodeEqualsTheReference) {
 // The published blocks of x_i = (i - 15.5) / 10.
 TEST(Quants, EncodeGivesThePublishedBlocks) {
   float x[32];
-  for (int i = 0; i < 32; ++i)
-    x[i] = static_cast<float>((static_cast<double>(i) - 15.5) / 10);
+  for (int i = 0; i < 32; ++i) x[i] = static_cast<float>((static_cast<double>(i) - 15.5) / 10);
   const std::pair<Format, const char*> cases[] = {
       {Format::q4_0, "3332809191a2a2b3b3c4c4d5d5e6e6f7f7f8"},
       {Format::q4_1, "9d3233be80809191a2a2b3b3c4c4d5d5e6e6f7f7"},
@@ -117,8 +116,7 @@ TEST(Quants, EveryReadableFormatIsInTheTable) {
     EXPECT_EQ(find_codec(type.format) != nullptr, type.readable) << type.name;
     if (writable(type.format)) written.emplace_back(type.name);
   }
-  EXPECT_EQ(written,
-            (std::vector<std::string>{"f32", "f16", "bf16", "q4_0", "q4_1", "q8_0"}));
+  EXPECT_EQ(written, (std::vector<std::string>{"f32", "f16", "bf16", "q4_0", "q4_1", "q8_0"}));
 }
 
 TEST(Quants, WhatDoesNotFitIsNamed) {
