@@ -14,9 +14,9 @@ namespace smidgen {
 namespace HWY_NAMESPACE {
 
 // A lane adds this many exponentials in fp32, and the blocks are summed in double. With s_k the
-// running sum of k equal terms, each addition rounds by up to 2^-24 s_k, evenly spread: the sum of K
-// is off by about 2^-24 sqrt(K / 9) of itself, 3e-7 for 256. Counted per lane, since a target of one
-// lane would otherwise make sixteen times the additions of AVX-512.
+// running sum of k equal terms, each addition rounds by up to 2^-24 s_k, evenly spread: the sum of
+// K is off by about 2^-24 sqrt(K / 9) of itself, 3e-7 for 256. Counted per lane, since a target of
+// one lane would otherwise make sixteen times the additions of AVX-512.
 constexpr int64_t kLaneTerms = 256;
 
 template <class T>
