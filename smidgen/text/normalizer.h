@@ -51,7 +51,7 @@ void rewrite_characters(AlignedText& text, Change change) {
   if (changed) rewrite.finish();
 }
 
-// Canonical decomposition, and Unicode's other three forms. `form` as in tokenizer.json.
+// `form`: NFC, NFD, NFKC or NFKD (Unicode Standard Annex 15).
 void unicode_form(AlignedText& text, const std::string& form);
 void lowercase(AlignedText& text);
 enum class Marks { nonspacing, all };
