@@ -10,6 +10,7 @@
 #include "smidgen/base/memory.h"
 #include "smidgen/base/signals.h"
 #include "smidgen/io/json_file.h"
+#include "smidgen/io/json_member.h"
 #include "smidgen/train/optimizer.h"
 #include "smidgen/train/schedule.h"
 
@@ -57,13 +58,14 @@ bool Loop::resume() {
   const auto latest = checkpoints_.latest();
   if (!latest) return false;
   const Json state = latest->state();
-  s_.identity.check(state.at("identity"), s_.allow_inexact_resume);
-  state_ = RunState::from_json(state, read_json(latest->path / "structure.json"));
+  const std::string where = (latest->path / "state.json").string();
+  s_.identity.check(member(state, "identity", where), s_.allow_inexact_resume);
+  state_ = RunState::from_json(state, read_json(latest->path / "structure.json"), latest->path);
   Adapter::detach(s_.model, s_.slot);
   state_.edits.replay(s_.adapter.store());
   read_trainables(latest->path, s_.adapter.store());
   s_.adapter.attach(s_.model, s_.slot);
-  if (s_.adapter.store().digest() != state.at("digest").get<std::string>()) {
+  if (s_.adapter.store().digest() != text_member(state, "digest", where)) {
     throw Error(ErrorKind::format,
                 "the checkpoint's parameters do not have the digest that was saved with them",
                 latest->path.string());
@@ -237,14 +239,17 @@ LoopResult Loop::run() {
     // Asked once: a signal that arrives later waits for the next boundary. The line of this step
     // must not show that somebody interrupted, or a resumed run's log would differ from an
     // uninterrupted one's.
-    const bool interrupted = stop_requested() != 0 && !last;
+    bool interrupted = stop_requested() != 0 && !last;
+    const bool by_signal = interrupted;
     log(record, due);
     if (s_.events.step) s_.events.step(record);
+    interrupted |= !last && s_.events.stop && s_.events.stop();
     if (due || interrupted) save();
     if (interrupted) {
-      throw Error(ErrorKind::interrupted, str("stopped by a signal after step ", state_.step),
-                  s_.run.root().string(),
-                  "everything is saved; the same call with --resume goes on");
+      throw Error(
+          ErrorKind::interrupted,
+          str("stopped by ", by_signal ? "a signal" : "the program", " after step ", state_.step),
+          s_.run.root().string(), "everything is saved; the same call with --resume goes on");
     }
   }
   if (saved_step_ != state_.step) save();

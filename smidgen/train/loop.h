@@ -41,6 +41,8 @@ struct LoopEvents {
   std::function<void(const StepRecord&)> step;
   std::function<void(int64_t step)> gradients;  // after backward, before anything moves
   std::function<void(int64_t step, const fs::path&)> saved;
+  // Asked after every step, beside the signals: true saves and ends with Error interrupted.
+  std::function<bool()> stop;
 };
 
 struct LoopSetup {

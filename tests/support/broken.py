@@ -426,3 +426,33 @@ def recipe_with_wrong_type(to):
     path = to.with_suffix(".yaml")
     path.write_text("method:\n  name: lora\n  rank: many\n")
     return path
+
+
+# ---------------------------------------------------------------------------------------------- other layouts
+@thing
+def model_with_other_digits(to):
+    """Digits in one piece: a pre-tokeniser of no published family."""
+    smidgen.copy(tiny.model(), to)
+    path = to / "tokenizer.json"
+    spec = json.loads(path.read_text())
+    spec["pre_tokenizer"]["pretokenizers"][0]["individual_digits"] = False
+    path.write_text(json.dumps(spec))
+    return to
+
+
+def mlx(to: Path, weights: str, **changes) -> Path:
+    to.mkdir()
+    config = {"lora_parameters": {"rank": 2, "scale": 1.0, "dropout": 0.0}, **changes}
+    (to / "adapter_config.json").write_text(json.dumps(config))
+    (to / weights).write_bytes(b"")
+    return to
+
+
+@thing
+def mlx_dora(to):
+    return mlx(to, "adapters.safetensors", fine_tune_type="dora")
+
+
+@thing
+def mlx_npz(to):
+    return mlx(to, "adapters.npz")
