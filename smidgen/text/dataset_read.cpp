@@ -108,7 +108,10 @@ class DatasetBuilder {
         throw Error(ErrorKind::data, "the file changed while it was read", path.string());
       const bool refused = (too_long_.count() && options_.too_long == TooLong::error) ||
                            (no_answer_.count() && !options_.skip_without_answer);
-      if (refused || writer->sequences() == 0) return;
+      if (refused || writer->sequences() == 0) {
+        data_.skipped_ += skipped_;
+        return;
+      }
       take(path, writer->commit({{"version", kTokenCacheVersion},
                                  {"file", fs::absolute(path).string()},
                                  {"form", to_string(options_.form)},
