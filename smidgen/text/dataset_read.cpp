@@ -9,6 +9,7 @@
 #include "smidgen/base/fs.h"
 #include "smidgen/base/log.h"
 #include "smidgen/base/sha256.h"
+#include "smidgen/base/signals.h"
 #include "smidgen/base/threads.h"
 #include "smidgen/io/json_file.h"
 #include "smidgen/text/chat_template.h"
@@ -186,6 +187,7 @@ class DatasetBuilder {
     RowSource source(path);
     std::vector<Work> batch;
     for (bool more = true; more;) {
+      throw_if_stopped();
       size_t bytes = 0;
       batch.clear();
       std::exception_ptr broken;
