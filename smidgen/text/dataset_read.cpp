@@ -9,6 +9,7 @@
 #include "smidgen/base/fs.h"
 #include "smidgen/base/log.h"
 #include "smidgen/base/sha256.h"
+#include "smidgen/base/signals.h"
 #include "smidgen/base/threads.h"
 #include "smidgen/io/json_file.h"
 #include "smidgen/text/chat_template.h"
@@ -108,7 +109,10 @@ class DatasetBuilder {
         throw Error(ErrorKind::data, "the file changed while it was read", path.string());
       const bool refused = (too_long_.count() && options_.too_long == TooLong::error) ||
                            (no_answer_.count() && !options_.skip_without_answer);
-      if (refused || writer->sequences() == 0) return;
+      if (refused || writer->sequences() == 0) {
+        data_.skipped_ += skipped_;
+        return;
+      }
       take(path, writer->commit({{"version", kTokenCacheVersion},
                                  {"file", fs::absolute(path).string()},
                                  {"form", to_string(options_.form)},
@@ -183,6 +187,7 @@ class DatasetBuilder {
     RowSource source(path);
     std::vector<Work> batch;
     for (bool more = true; more;) {
+      throw_if_stopped();
       size_t bytes = 0;
       batch.clear();
       std::exception_ptr broken;

@@ -146,6 +146,15 @@ TEST_F(CacheTest, ARefusedFileLeavesNoEntry) {
   EXPECT_TRUE(entries().empty());
 }
 
+TEST_F(CacheTest, AFileOfWhichNothingIsLeftHasNoEntryAndIsCounted) {
+  const fs::path path = corpus(5);
+  DatasetOptions options = cached();
+  options.max_length = 3;
+  options.too_long = TooLong::skip;
+  refuse(path, "5 samples skipped, none left", options);
+  EXPECT_TRUE(entries().empty());
+}
+
 TEST_F(CacheTest, WhereTheFolderCannotBe) {
   const fs::path path = corpus(5);
   put("file", "in the way");

@@ -1,4 +1,5 @@
-// Data files. The first byte decides: '#' makes the rest plain text, anything else is JSON lines.
+// Data files. The first byte decides: '#' makes the rest plain text, '[' a list of rows, anything
+// else is JSON lines. Each is read as data of every form.
 #include "smidgen/text/dataset.h"
 
 #include "smidgen/io/json_file.h"
@@ -17,11 +18,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       "{% if add_generation_prompt %}<assistant>{% endif %}");
   const std::string_view input = fuzz::text_of(data, size);
   const bool plain = input.starts_with('#');
-  const fs::path path = folder.put(plain ? "x.txt" : "x.jsonl", plain ? input.substr(1) : input);
-  for (const ChatTemplate* with : {&chat, static_cast<const ChatTemplate*>(nullptr)}) {
+  const fs::path path = folder.put(plain                    ? "x.txt"
+                                   : input.starts_with('[') ? "x.json"
+                                                            : "x.jsonl",
+                                   plain ? input.substr(1) : input);
+  const auto read = [&](const ChatTemplate* with, DataForm form) {
     fuzz::accepted([&] {
-      const Dataset loaded = load_dataset(std::span(&path, 1), tokenizer, with,
-                                          {.max_length = 64, .too_long = TooLong::truncate});
+      const Dataset loaded =
+          load_dataset(std::span(&path, 1), tokenizer, with,
+                       {.max_length = 64, .too_long = TooLong::truncate, .form = form});
+      fuzz::require(form != DataForm::pairs || loaded.size() % 2 == 0, "a pair is whole");
       for (int64_t i = 0; i < loaded.size(); ++i) {
         const Sample sample = loaded.at(i);
         fuzz::require(sample.ids.size() == sample.answer.size() && sample.ids.size() <= 64 &&
@@ -29,6 +35,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                       "a sample is whole");
       }
     });
+  };
+  for (const DataForm form : {DataForm::plain, DataForm::pairs, DataForm::labelled}) {
+    read(&chat, form);
+    read(nullptr, form);
   }
   return 0;
 }
