@@ -366,6 +366,46 @@ def data_with_long_sample(to):
     return lines(to, GOOD, GOOD, json.dumps({"messages": talk}))
 
 
+PAIR = json.dumps(tiny.samples(1, "pairs")[0])
+
+
+@thing
+def pairs(to):
+    return lines(to, PAIR, PAIR)
+
+
+@thing
+def pairs_with_equal_sides(to):
+    return lines(to, PAIR, json.dumps({"prompt": "a", "chosen": "b", "rejected": "b"}))
+
+
+@thing
+def pairs_without_rejected(to):
+    return lines(to, PAIR, json.dumps({"prompt": "a", "chosen": "b"}))
+
+
+@thing
+def labels_that_are_numbers(to):
+    return lines(to, json.dumps({"prompt": "a", "completion": "b", "label": 1}))
+
+
+@thing
+def labels_of_one_row(to):
+    return lines(to, json.dumps({"prompt": "a", "completion": "b", "label": True}))
+
+
+@thing
+def list_that_does_not_end(to):
+    path = to.with_suffix(".json")
+    path.write_text("[\n" + GOOD + ",\n" + GOOD + "\n")
+    return path
+
+
+@thing
+def shares_of_a_stranger(to):
+    return lines(to, json.dumps({"conversations": [{"from": "humen", "value": "a"}]}))
+
+
 # ---------------------------------------------------------------------------------------------- recipes
 @thing
 def recipe_with_unknown_key(to):
