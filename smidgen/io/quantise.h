@@ -1,8 +1,9 @@
 // fp32 to stored elements, in the formats that smidgen writes: f32 f16 bf16 q8_0 q4_0 q4_1.
 // Finite values give the bytes of PyPI gguf 0.19.0 (quants.py), ties, zeros and subnormals
-// included; formulas in io/quants/. Differs from the reference, which writes a block of nonsense in
-// these cases: a finite value that overflows f16, and, in a block format, NaN, an infinity, or a
-// scale above 65504 (the largest half) are Errors.
+// included; formulas in io/quants/. (Of two zeros as the least value of a q4_1 block the first
+// one's sign is kept, as in ggml; numpy leaves that open.) Differs from the reference, which writes
+// a block of nonsense in these cases: a finite value that overflows f16, and, in a block format,
+// NaN, an infinity, or a scale above 65504 (the largest half) are Errors.
 #pragma once
 
 #include <cstddef>

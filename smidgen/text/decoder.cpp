@@ -64,21 +64,21 @@ std::string token_bytes(const Json& decoder, const std::string& token) {
   return out;
 }
 
-Decoder::Decoder() {
+TokenDecoder::TokenDecoder() {
   makers_.push_back(make_space_decoder());
 }
 
-Decoder::Decoder(const JsonNode& node) {
+TokenDecoder::TokenDecoder(const JsonNode& node) {
   add(node, makers_, 0);
 }
 
-Decoder::Run Decoder::start() const {
+TokenDecoder::Run TokenDecoder::start() const {
   Run run;
   for (const StageMaker& make : makers_) run.stages_.push_back(make());
   return run;
 }
 
-void Decoder::Run::feed(size_t stage, DecodedPart part, std::string& out) {
+void TokenDecoder::Run::feed(size_t stage, DecodedPart part, std::string& out) {
   if (stage == stages_.size()) {
     out += part.text;
     return;
@@ -87,13 +87,13 @@ void Decoder::Run::feed(size_t stage, DecodedPart part, std::string& out) {
                        [&](DecodedPart next) { feed(stage + 1, std::move(next), out); });
 }
 
-std::string Decoder::Run::push(std::string token) {
+std::string TokenDecoder::Run::push(std::string token) {
   std::string out;
   feed(0, {std::move(token), true}, out);
   return out;
 }
 
-std::string Decoder::Run::flush() {
+std::string TokenDecoder::Run::flush() {
   std::string out;
   for (size_t stage = 0; stage < stages_.size(); ++stage)
     stages_[stage]->flush([&](DecodedPart next) { feed(stage + 1, std::move(next), out); });

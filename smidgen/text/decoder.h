@@ -32,12 +32,12 @@ class DecoderStage {
 using StageMaker = std::function<std::unique_ptr<DecoderStage>()>;
 
 // What a decoder is before any token came. Immutable; start() may be called from many threads.
-class Decoder {
+class TokenDecoder {
  public:
-  Decoder();  // none: a space between tokens
+  TokenDecoder();  // none: a space between tokens
   // Understood: Sequence ByteLevel WordPiece Metaspace BPEDecoder ByteFallback Fuse Strip Replace
   // CTC. Throws unsupported for another type, format for a broken one.
-  explicit Decoder(const JsonNode& node);
+  explicit TokenDecoder(const JsonNode& node);
 
   // The text of one stream of tokens.
   class Run {
@@ -46,7 +46,7 @@ class Decoder {
     std::string flush();
 
    private:
-    friend class Decoder;
+    friend class TokenDecoder;
     void feed(size_t stage, DecodedPart part, std::string& out);
     std::vector<std::unique_ptr<DecoderStage>> stages_;
   };

@@ -1,4 +1,4 @@
-// Decoder stages that put characters together from bytes: ByteLevel, ByteFallback.
+// TokenDecoder stages that put characters together from bytes: ByteLevel, ByteFallback.
 #include "smidgen/text/byte_level.h"
 #include "smidgen/text/decoder.h"
 #include "smidgen/text/token_model.h"

@@ -1,4 +1,4 @@
-// Decoder stages that edit within a token: Fuse, Strip, Replace.
+// TokenDecoder stages that edit within a token: Fuse, Strip, Replace.
 #include <algorithm>
 
 #include "smidgen/base/error.h"

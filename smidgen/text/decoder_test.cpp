@@ -13,7 +13,7 @@ using Words = std::vector<std::string>;
 
 // What each token made certain, then the rest.
 Words pieces_of(const Json& json, const Words& tokens) {
-  auto run = (json.is_null() ? Decoder() : Decoder(JsonNode(json, "decoder", "test"))).start();
+  auto run = (json.is_null() ? TokenDecoder() : TokenDecoder(JsonNode(json, "decoder", "test"))).start();
   Words out;
   for (const std::string& token : tokens) out.push_back(run.push(token));
   out.push_back(run.flush());
@@ -26,7 +26,7 @@ Json sequence(const Json& decoders) {
 }
 const Json kMarks = {{"type", "Replace"}, {"pattern", {{"String", "▁"}}}, {"content", " "}};
 
-TEST(Decoder, WordsAreJoined) {
+TEST(TokenDecoder, WordsAreJoined) {
   EXPECT_EQ(pieces_of(nullptr, {"a", "b"}), (Words{"a", " b", ""}));
   EXPECT_EQ(pieces_of({{"type", "WordPiece"}}, {"he", "##llo", ".", "do", "not"}),
             (Words{"he", "llo", ".", " do", " not", ""}));
@@ -38,7 +38,7 @@ TEST(Decoder, WordsAreJoined) {
             (Words{"", "h", "", "", " ", "e", ""}));
 }
 
-TEST(Decoder, CharactersWaitForTheirBytes) {
+TEST(TokenDecoder, CharactersWaitForTheirBytes) {
   EXPECT_EQ(pieces_of({{"type", "ByteLevel"}}, {"Ã", "©", "Ġx", "Ã"}),
             (Words{"", "é", " x", "", "\uFFFD"}));
   const Json llama = sequence({kMarks,
@@ -49,7 +49,7 @@ TEST(Decoder, CharactersWaitForTheirBytes) {
             (Words{"", " a", "", "", "éb", "", "\uFFFDc", ""}));
 }
 
-TEST(Decoder, StagesBehindFuseSeeOneToken) {
+TEST(TokenDecoder, StagesBehindFuseSeeOneToken) {
   const Json fuse = {{"type", "Fuse"}};
   EXPECT_EQ(
       pieces_of(sequence({fuse, {{"type", "Strip"}, {"content", "x"}, {"start", 2}, {"stop", 2}}}),
@@ -63,7 +63,7 @@ TEST(Decoder, StagesBehindFuseSeeOneToken) {
       (Words{"x", "", "-", "", "ab"}));
 }
 
-TEST(Decoder, RefusesInWords) {
+TEST(TokenDecoder, RefusesInWords) {
   EXPECT_THROW(pieces_of({{"type", "Morse"}}, {}), Error);
   EXPECT_THROW(pieces_of({{"type", "Strip"}, {"content", " "}, {"start", -1}}, {}), Error);
   EXPECT_THROW(pieces_of({{"type", "Replace"}, {"content", " "}}, {}), Error);

@@ -1,4 +1,4 @@
-// Decoder stages that join words: WordPiece, Metaspace, BPEDecoder, CTC, and none.
+// TokenDecoder stages that join words: WordPiece, Metaspace, BPEDecoder, CTC, and none.
 #include <optional>
 
 #include "smidgen/text/decoder.h"

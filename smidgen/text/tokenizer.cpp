@@ -35,7 +35,7 @@ struct Tokenizer::Parts {
   std::optional<PreTokenizer> pre_tokenizer;
   std::unique_ptr<TokenModel> model;
   std::vector<TemplatePiece> single;
-  Decoder decoder;
+  TokenDecoder decoder;
   AddedTokenFinder raw, normalized;
   std::optional<int32_t> bos, eos, pad, unk;
   bool needs_origins = false;
@@ -55,7 +55,7 @@ struct Tokenizer::Parts {
       pre_tokenizer.emplace(node(spec.pre_tokenizer, "pre_tokenizer"), raw_bytes);
     if (!spec.post_processor.is_null())
       single = read_post_processor(node(spec.post_processor, "post_processor"));
-    if (!spec.decoder.is_null()) decoder = Decoder(node(spec.decoder, "decoder"));
+    if (!spec.decoder.is_null()) decoder = TokenDecoder(node(spec.decoder, "decoder"));
     needs_origins = pre_tokenizer && pre_tokenizer->needs_origins();
     add_vocabulary();
     model = make_token_model(spec.model, raw_bytes, spec.where);

@@ -96,7 +96,7 @@ class StreamDecoder {
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_;
-  Decoder::Run run_;
+  TokenDecoder::Run run_;
 };
 
 // From tokenizer.json's content and, when not null, tokenizer_config.json's and
