@@ -20,29 +20,6 @@ const std::vector<CoreVerb>& verbs() {
   return table;
 }
 
-Json registries() {
-  Json method = Json::object(), family = Json::object(), format = Json::object(),
-       policy = Json::object();
-  for (const auto& [name, entry] : methods().entries()) {
-    method[name] = {
-        {"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
-    if (!entry->peft_type().empty()) method[name]["peft_type"] = entry->peft_type();
-  }
-  for (const auto& [name, entry] : families().entries()) {
-    family[name] = {{"summary", entry->summary()},
-                    {"fields", Json::array()},
-                    {"model_types", entry->model_types()}};
-  }
-  for (const auto& [name, entry] : weight_formats().entries()) {
-    format[name] = {{"summary", std::string(entry->summary())}, {"fields", Json::array()}};
-  }
-  for (const auto& [name, entry] : budgets().entries()) {
-    policy[name] = {
-        {"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
-  }
-  return {{"method", method}, {"family", family}, {"format", format}, {"policy", policy}};
-}
-
 Json schema_document() {
   Json all = Json::object();
   for (const CoreVerb& verb : verbs()) {
@@ -68,6 +45,29 @@ void run_verb(const Invocation& invocation) {
 constexpr CoreApi kApi = {.version = CoreApi::kVersion, .schema = schema_document, .run = run_verb};
 
 }  // namespace
+
+Json registries() {
+  Json method = Json::object(), family = Json::object(), format = Json::object(),
+       policy = Json::object();
+  for (const auto& [name, entry] : methods().entries()) {
+    method[name] = {
+        {"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
+    if (!entry->peft_type().empty()) method[name]["peft_type"] = entry->peft_type();
+  }
+  for (const auto& [name, entry] : families().entries()) {
+    family[name] = {{"summary", entry->summary()},
+                    {"fields", Json::array()},
+                    {"model_types", entry->model_types()}};
+  }
+  for (const auto& [name, entry] : weight_formats().entries()) {
+    format[name] = {{"summary", std::string(entry->summary())}, {"fields", Json::array()}};
+  }
+  for (const auto& [name, entry] : budgets().entries()) {
+    policy[name] = {
+        {"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
+  }
+  return {{"method", method}, {"family", family}, {"format", format}, {"policy", policy}};
+}
 
 void print_json(const Json& value) {
   console().print(value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
