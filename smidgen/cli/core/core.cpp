@@ -9,6 +9,7 @@
 #include "smidgen/methods/registry.h"
 #include "smidgen/nn/families/registry.h"
 #include "smidgen/train/budgets/registry.h"
+#include "smidgen/train/losses/registry.h"
 
 namespace smidgen {
 
@@ -19,6 +20,43 @@ const std::vector<CoreVerb>& verbs() {
                                               eval_verb(), forward_verb(),  export_verb()};
   return table;
 }
+
+}  // namespace
+
+Json registries() {
+  Json method = Json::object(), family = Json::object(), format = Json::object(),
+       policy = Json::object(), loss = Json::object();
+  for (const auto& [name, entry] : methods().entries()) {
+    method[name] = {
+        {"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
+    if (!entry->peft_type().empty()) method[name]["peft_type"] = entry->peft_type();
+  }
+  for (const auto& [name, entry] : families().entries()) {
+    family[name] = {{"summary", entry->summary()},
+                    {"fields", Json::array()},
+                    {"model_types", entry->model_types()}};
+  }
+  for (const auto& [name, entry] : weight_formats().entries()) {
+    format[name] = {{"summary", std::string(entry->summary())}, {"fields", Json::array()}};
+  }
+  for (const auto& [name, entry] : budgets().entries()) {
+    policy[name] = {
+        {"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
+  }
+  for (const auto& [name, entry] : losses().entries()) {
+    loss[name] = {{"summary", entry->summary()},
+                  {"fields", entry->fields()},
+                  {"source", entry->source()},
+                  {"data", to_string(entry->form())}};
+  }
+  return {{"method", method},
+          {"family", family},
+          {"format", format},
+          {"policy", policy},
+          {"loss", loss}};
+}
+
+namespace {
 
 Json schema_document() {
   Json all = Json::object();
@@ -45,29 +83,6 @@ void run_verb(const Invocation& invocation) {
 constexpr CoreApi kApi = {.version = CoreApi::kVersion, .schema = schema_document, .run = run_verb};
 
 }  // namespace
-
-Json registries() {
-  Json method = Json::object(), family = Json::object(), format = Json::object(),
-       policy = Json::object();
-  for (const auto& [name, entry] : methods().entries()) {
-    method[name] = {
-        {"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
-    if (!entry->peft_type().empty()) method[name]["peft_type"] = entry->peft_type();
-  }
-  for (const auto& [name, entry] : families().entries()) {
-    family[name] = {{"summary", entry->summary()},
-                    {"fields", Json::array()},
-                    {"model_types", entry->model_types()}};
-  }
-  for (const auto& [name, entry] : weight_formats().entries()) {
-    format[name] = {{"summary", std::string(entry->summary())}, {"fields", Json::array()}};
-  }
-  for (const auto& [name, entry] : budgets().entries()) {
-    policy[name] = {
-        {"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
-  }
-  return {{"method", method}, {"family", family}, {"format", format}, {"policy", policy}};
-}
 
 void print_json(const Json& value) {
   console().print(value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
