@@ -12,8 +12,10 @@ target_include_directories(smidgen_deps INTERFACE ${CMAKE_SOURCE_DIR})
 target_link_libraries(smidgen_deps INTERFACE nlohmann_json::nlohmann_json PkgConfig::YAML PkgConfig::PCRE2
                       PkgConfig::UTF8PROC PkgConfig::CRYPTO Threads::Threads ${CMAKE_DL_LIBS})
 
-if(SMIDGEN_CORE)
+if(SMIDGEN_CORE OR SMIDGEN_VECTOR_KERNELS)
   pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
+endif()
+if(SMIDGEN_CORE)
   find_program(SMIDGEN_PYTHON NAMES python3 python HINTS ${CMAKE_SOURCE_DIR}/.venv/bin NO_DEFAULT_PATH)
   if(NOT SMIDGEN_PYTHON)
     find_program(SMIDGEN_PYTHON NAMES python3 python REQUIRED)

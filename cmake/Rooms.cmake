@@ -49,7 +49,9 @@ function(smidgen_precompile target torch)
   target_compile_options(${target} PRIVATE -fPIC)
 endfunction()
 
-# Bundles rooms into one shared library and makes each room's tests against it.
+# Bundles rooms into one shared library and makes each room's tests. cmake/LIB.map names the symbols that it exports;
+# everything else, and every instantiation of somebody else's templates, stays inside. Where that hides what tests need,
+# they link LIB_open instead: the same objects, linked once more with all symbols visible.
 function(smidgen_library lib)
   cmake_parse_arguments(ARG "TORCH" "" "" ${ARGN})
   set(objects)
@@ -65,12 +67,20 @@ function(smidgen_library lib)
   add_library(${lib} SHARED ${objects})
   target_link_libraries(${lib} PUBLIC smidgen_deps)
   set_target_properties(${lib} PROPERTIES LINKER_LANGUAGE CXX)
+  target_link_options(${lib} PRIVATE -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/${lib}.map)
+  set_property(TARGET ${lib} APPEND PROPERTY LINK_DEPENDS ${CMAKE_SOURCE_DIR}/cmake/${lib}.map)
+  set(tested ${lib})
   if(ARG_TORCH)
     target_link_libraries(${lib} PUBLIC smidgen smidgen_torch)
-    set_target_properties(${lib} PROPERTIES INSTALL_RPATH "$ORIGIN;$ORIGIN/../../torch/lib")
+    if(SMIDGEN_TESTS OR SMIDGEN_BENCH)
+      set(tested ${lib}_open)
+      add_library(${tested} SHARED ${objects})
+      target_link_libraries(${tested} PUBLIC smidgen smidgen_torch)
+      set_target_properties(${tested} PROPERTIES LINKER_LANGUAGE CXX)
+    endif()
   endif()
   foreach(room ${rooms})
-    smidgen_room_programs(${room} ${lib} "${ARG_TORCH}")
+    smidgen_room_programs(${room} ${tested} "${ARG_TORCH}")
   endforeach()
 endfunction()
 
@@ -89,6 +99,16 @@ function(smidgen_room_programs room lib torch)
     target_link_libraries(${room}_bench PRIVATE ${lib} benchmark::benchmark_main)
     smidgen_precompile(${room}_bench "${torch}")
   endif()
+endfunction()
+
+# kernels_test from the kernels that include nothing of torch: for machines and compilers that have none.
+function(smidgen_vector_kernels)
+  set(kernels cross_entropy optimiser_steps rms_norm rope swiglu target kernels_test)
+  list(TRANSFORM kernels PREPEND smidgen/kernels/)
+  list(TRANSFORM kernels APPEND .cpp)
+  add_executable(kernels_test ${kernels})
+  target_link_libraries(kernels_test PRIVATE smidgen PkgConfig::HWY GTest::gtest GTest::gtest_main)
+  set_property(GLOBAL APPEND PROPERTY SMIDGEN_TEST_TARGETS kernels_test)
 endfunction()
 
 # The command: the files directly in cli/. Those in cli/core/ compute and belong to the core library.

@@ -40,7 +40,9 @@ class Tree:
 
 
 def room_of(name: str) -> str:
-    """smidgen/cli/core/tune.cpp -> cli; a file directly in smidgen/ belongs to no room."""
+    """smidgen/cli/core/tune.cpp -> cli; the umbrella header is the room api's; other files in smidgen/ belong to none."""
+    if name == "smidgen/smidgen.h":
+        return "api"
     parts = name.split("/")
     return parts[1] if len(parts) > 2 and parts[0] == "smidgen" else ""
 

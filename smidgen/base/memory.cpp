@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <stdlib.h>
 #include <string>
 #include <unistd.h>
 
@@ -42,6 +43,11 @@ int64_t available_memory() {
 
 int64_t memory_limit() {
   return std::min(total_memory(), cgroup_memory_limit().value_or(INT64_MAX));
+}
+
+void limit_product_caches() {
+  for (const char* name : {"ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"})
+    ::setenv(name, "128", 0);
 }
 
 }  // namespace smidgen

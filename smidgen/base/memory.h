@@ -12,4 +12,10 @@ int64_t
 available_memory();  // what the machine can still give (MemAvailable), not above the limit below
 int64_t memory_limit();  // the smaller of the machine and the cgroup
 
+// oneDNN and its caller keep a compiled product per shape, 1024 of them each, and packed batches
+// bring new shapes at every step: 3 GB after a hundred steps. This bounds both to the shapes of a
+// step with several micro-batches, unless the environment says otherwise. Both libraries look at
+// their first product.
+void limit_product_caches();
+
 }  // namespace smidgen

@@ -120,8 +120,13 @@ class Resolver {
       }
       recipe_file_ = word.value;
     }
-    if (recipe_file_.empty()) return;
-    recipe_ = read_yaml(recipe_file_);
+    if (recipe_file_.empty() && call_.recipe_text.empty()) return;
+    if (recipe_file_.empty()) {
+      recipe_file_ = "the recipe";
+      recipe_ = parse_yaml(call_.recipe_text, recipe_file_);
+    } else {
+      recipe_ = read_yaml(recipe_file_);
+    }
     if (recipe_.kind == YamlNode::Kind::null) recipe_.kind = YamlNode::Kind::map;
     if (recipe_.kind != YamlNode::Kind::map) {
       throw Error(ErrorKind::format, "a recipe is a map of key: value",

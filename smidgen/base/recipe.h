@@ -63,7 +63,8 @@ struct Call {
   std::string verb;
   std::vector<std::string> words = {};  // after the verb
   std::function<std::optional<std::string>(const std::string&)> environment =
-      {};  // empty: the process's own
+      {};                        // empty: the process's own
+  std::string recipe_text = {};  // a recipe in no file; used where the words name none
 };
 
 // True when the words ask for help ("--help" or "-h" before "--").

@@ -315,6 +315,18 @@ TEST(Yaml, HostileInput) {
   EXPECT_EQ(kind(std::string((4 << 20) + 1, ' ')), "format");
   EXPECT_EQ(kind("a: \"unfinished"), "format");
   EXPECT_EQ(kind("\t- x\n"), "format");
+  EXPECT_EQ(kind("a: \"n\x82ll\"\n"), "format") << "what is not UTF-8 cannot be written back";
+  EXPECT_EQ(kind("a: \xed\xa0\x80"), "format") << "half a surrogate pair";
+  EXPECT_EQ(kind("a: \"\\ud800\""), "format") << "the same by an escape";
+  EXPECT_EQ(kind(std::string("\xff\xfe"
+                             "a\0",
+                             4)),
+            "format")
+      << "UTF-16";
+  std::string wide = "{";
+  for (int i = 0; i < 49'000; ++i) wide += str("k", i, ": 0, ");
+  EXPECT_EQ(kind(wide + "}"), "none") << "in time proportional to its length";
+  EXPECT_EQ(kind(wide + "k7: 1}"), "usage");
   EXPECT_EQ(kind(""), "none");
 }
 

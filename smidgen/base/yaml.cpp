@@ -1,5 +1,6 @@
 #include "smidgen/base/yaml.h"
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <fstream>
@@ -8,6 +9,7 @@
 #include <sstream>
 #include <unordered_map>
 
+#include <utf8proc.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
@@ -17,6 +19,20 @@ namespace smidgen {
 namespace {
 
 constexpr size_t kMaxDepth = 64, kMaxNodes = 100000, kMaxBytes = size_t{4} << 20;
+
+// Bytes before the first that is not UTF-8; text.size() when all is well.
+size_t valid_utf8(std::string_view text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    utf8proc_int32_t point = 0;
+    const auto length =
+        utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + at,
+                         static_cast<utf8proc_ssize_t>(text.size() - at), &point);
+    if (length <= 0) break;
+    at += static_cast<size_t>(length);
+  }
+  return at;
+}
 
 class TreeBuilder : public YAML::EventHandler {
  public:
@@ -40,6 +56,8 @@ class TreeBuilder : public YAML::EventHandler {
                 const std::string& value) override {
     // yaml-cpp reports "?" for a plain scalar and "!" for a quoted one.
     if (tag != "?" && tag != "!" && !tag.empty()) fail(mark, str("the tag ", tag));
+    // An escape such as "\ud800" makes what no UTF-8 text can hold.
+    if (valid_utf8(value) < value.size()) fail(mark, "half a surrogate pair");
     YamlNode node = make(mark, YamlNode::Kind::scalar);
     node.plain = tag != "!";
     node.text = value;
@@ -149,6 +167,12 @@ YamlNode parse_yaml(std::string_view text, const std::string& file) {
   if (text.find('\0') != text.npos) {
     throw Error(ErrorKind::format, "the file contains a zero byte, so it is not YAML",
                 str(file, " at byte ", text.find('\0')));
+  }
+  if (const size_t good = valid_utf8(text); good < text.size()) {
+    const std::string_view before = text.substr(0, good);
+    const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+    throw Error(ErrorKind::format, str("byte ", good, " is not UTF-8"), str(file, ":", line),
+                "save the file as UTF-8");
   }
   try {
     std::istringstream stream{std::string(text)};

@@ -5,6 +5,7 @@
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/log.h"
+#include "smidgen/base/memory.h"
 
 namespace smidgen {
 namespace fs = std::filesystem;
@@ -29,11 +30,7 @@ void set_core_environment(int threads) {
   for (const char* name : {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}) ::setenv(name, count.c_str(), 1);
   for (const char* name : {"OMP_DYNAMIC", "MKL_DYNAMIC"}) ::setenv(name, "FALSE", 1);
   ::setenv("OMP_WAIT_POLICY", "PASSIVE", 0);
-  // Both caches keep a compiled product per shape, 1024 of them by default, and packed batches
-  // bring new shapes at every step: 3 GB after a hundred steps. This holds the shapes of a step
-  // with several micro-batches.
-  for (const char* name : {"ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"})
-    ::setenv(name, "128", 0);
+  limit_product_caches();
   for (const char* name : {"MKL_CBWR", "ATEN_CPU_CAPABILITY"}) {
     const char* value = std::getenv(name);
     if (value && *value) log_note(name, "=", value, " of the environment changes bits and speed");

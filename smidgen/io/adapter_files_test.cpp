@@ -1,6 +1,7 @@
 #include "smidgen/io/adapter_files.h"
 
 #include <chrono>
+#include <fstream>
 #include <signal.h>
 #include <thread>
 #include <unistd.h>
@@ -99,6 +100,47 @@ TEST(AdapterFiles, RefusedInWords) {
   refuse("a", {"unsupported", "pickled", "save_file"});
   write_file(folder / "a/adapter_model.safetensors", "x");
   refuse("a", {"format", "truncated"});
+}
+
+TEST(AdapterFiles, HostileConfigurationsNameFileAndPlace) {
+  TemporaryFolder folder;
+  const std::string x(8, 'x');
+  write_adapter(folder / "a", kConfig, tensors(x), {});
+  const auto put = [&](const std::string& text) {
+    std::ofstream(folder / "a/adapter_config.json", std::ios::binary) << text;
+  };
+  const std::pair<std::string, const char*> cases[] = {
+      {"", "end of input"},
+      {"{\"peft_type\": 7}", "no \"peft_type\""},
+      {"{\"peft_type\": \"LORA\",\n \"peft_type\": \"IA3\"}", "adapter_config.json:2:"},
+      {"{\"peft_type\": \"LORA\", \"r\": " + std::string(500, '['), "adapter_config.json:1:"},
+      {"{\"peft_type\": \"\xff\"}", "adapter_config.json:1:"},
+      {"{\"peft_type\": \"LORA\", \"r\": 1e999}", "adapter_config.json:1:"},
+      {std::string("{\"peft_type\": \"LORA\"}\0x", 23), "a zero byte"},
+  };
+  for (const auto& [text, words] : cases) {
+    put(text);
+    const std::string error = error_of([&] { read_adapter(folder / "a"); });
+    EXPECT_EQ(error.rfind("format: ", 0), 0u) << error;
+    EXPECT_NE(error.find(words), std::string::npos) << error;
+  }
+}
+
+TEST(AdapterFiles, EveryCutOfEitherFileIsRefused) {
+  TemporaryFolder folder;
+  const std::string x(8, 'x');
+  write_adapter(folder / "a", kConfig, tensors(x), {});
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors"}) {
+    const fs::path path = folder / "a" / name;
+    const std::string whole = read_file(path);
+    for (size_t size = 0; size < whole.size(); ++size) {
+      std::ofstream(path, std::ios::binary) << whole.substr(0, size);
+      EXPECT_EQ(error_of([&] { read_adapter(folder / "a"); }).rfind("format: ", 0), 0u)
+          << name << " cut to " << size;
+    }
+    std::ofstream(path, std::ios::binary) << whole;
+  }
+  EXPECT_EQ(error_of([&] { read_adapter(folder / "a"); }), "no error");
 }
 
 TEST(AdapterFiles, ReplacingSurvivesKill) {

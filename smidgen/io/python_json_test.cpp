@@ -60,7 +60,7 @@ TEST(JsonFile, ManyKeysTakeTimeInProportion) {
 
 TEST(JsonFile, EveryCutIsRefused) {
   const std::string whole = R"({"a":[1,-2.5e3,true,null,"\u00e9\n"],"b":{"c":{}}})";
-  EXPECT_EQ(parse_json(whole, "").dump().size(), 46u);
+  EXPECT_EQ(error_of([&] { parse_json(whole, "f.json"); }), "no error");
   for (size_t size = 0; size < whole.size(); ++size) {
     EXPECT_EQ(error_of([&] { parse_json(whole.substr(0, size), "f.json"); }).rfind("format: ", 0),
               0u)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tiny
@@ -47,3 +48,12 @@ def test_the_core_computes(environment, tmp_path):
 
 def test_data_scripts_come_along(environment):
     assert list(environment.glob("lib/python*/site-packages/smidgen/share/smidgen/data/*.py"))
+
+
+def test_the_cpp_package_comes_along(environment):
+    done = subprocess.run(
+        [environment / "bin" / "python", "-c", "import smidgen; print(smidgen.cmake_prefix_path)"], capture_output=True, text=True
+    )
+    prefix = Path(done.stdout.strip())
+    assert (prefix / "lib" / "cmake" / "smidgen" / "smidgenConfig.cmake").exists()
+    assert (prefix / "include" / "smidgen" / "smidgen.h").exists()

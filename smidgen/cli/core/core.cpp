@@ -21,6 +21,8 @@ const std::vector<CoreVerb>& verbs() {
   return table;
 }
 
+}  // namespace
+
 Json registries() {
   Json method = Json::object(), family = Json::object(), format = Json::object(),
        policy = Json::object(), loss = Json::object();
@@ -53,6 +55,8 @@ Json registries() {
           {"policy", policy},
           {"loss", loss}};
 }
+
+namespace {
 
 Json schema_document() {
   Json all = Json::object();

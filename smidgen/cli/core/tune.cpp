@@ -1,4 +1,6 @@
 // `smidgen tune`: trains a method on data and leaves a run folder.
+#include "smidgen/cli/core/tune.h"
+
 #include <cmath>
 
 #include <torch/version.h>
@@ -127,8 +129,8 @@ void print_plan(const TuneConfig& c, LoadedModel& loaded, const Adapter& adapter
 
 class Tuner {
  public:
-  explicit Tuner(const Invocation& call)
-      : call_(call), config_(read_config<TuneConfig>(call.recipe.values)) {}
+  Tuner(const Invocation& call, const TuneHooks& hooks)
+      : call_(call), hooks_(hooks), config_(read_config<TuneConfig>(call.recipe.values)) {}
 
   void run() {
     const DataConfig& named = config_.train.data;
@@ -206,6 +208,7 @@ class Tuner {
                     .save_artefact = [&](const fs::path& folder) { save_artefact(folder); }};
     RunRecorder recorder(run, config_.resume);
     std::unique_ptr<Progress> progress;
+    int64_t total = 0;
     setup.events.gradients = [&](int64_t step) {
       if (step <= 2) recorder.gradients(adapter_->store());
     };
@@ -220,8 +223,11 @@ class Tuner {
       if (const auto margin = r.metrics.find("rewards/margins"); margin != r.metrics.end())
         shown.push_back({"margin", margin->second, fixed("margin ", margin->second, 3)});
       progress->update(r.step, std::move(shown));
+      if (hooks_.step) hooks_.step(r, total);
     };
+    setup.events.stop = hooks_.stop;
     Loop loop(std::move(setup));
+    total = loop.total();
     const bool resumed = config_.resume && loop.resume();
     if (!resumed) {
       write_file(run.recipe(), call_.yaml);
@@ -297,6 +303,7 @@ class Tuner {
                                                 *r.held_out->interval_high};
     }
     if (result.best) summary["best"] = {{"step", result.best->step}, {"loss", result.best->loss}};
+    if (hooks_.result) hooks_.result(summary);
     if (call_.output.json) {
       print_json(summary);
       return;
@@ -336,6 +343,7 @@ class Tuner {
   }
 
   const Invocation& call_;
+  const TuneHooks& hooks_;
   TuneConfig config_;
   LoadedModel loaded_;
   std::unique_ptr<Objective> objective_;
@@ -345,10 +353,18 @@ class Tuner {
 };
 
 void run_tune(const Invocation& call) {
-  Tuner(call).run();
+  run_tune(call, {});
 }
 
 }  // namespace
+
+void run_tune(const Invocation& call, const TuneHooks& hooks) {
+  Tuner(call, hooks).run();
+}
+
+Json tune_fields() {
+  return describe<TuneConfig>();
+}
 
 CoreVerb tune_verb() {
   return {
@@ -360,7 +376,7 @@ CoreVerb tune_verb() {
            Json::array(
                {"smidgen tune recipe.yaml --rank 16 --out run", "a recipe, one value changed"}),
            Json::array({"smidgen tune run/recipe.yaml --resume", "go on after an interruption"})}),
-      .describe = [] { return describe<TuneConfig>(); },
+      .describe = tune_fields,
       .run = run_tune,
       .positional = ""};
 }
