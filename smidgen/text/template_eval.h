@@ -11,6 +11,8 @@
 
 namespace smidgen::tmpl {
 
+constexpr int kMaxDepth = 400;  // of the evaluation; bounds the C++ stack
+
 class Renderer {
  public:
   Renderer(const std::string& name, const TemplateLimits& limits) : name_(name), limits_(limits) {}
