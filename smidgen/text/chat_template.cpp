@@ -25,6 +25,31 @@ bool has_generation(const tmpl::Node& node) {
   return false;
 }
 
+// transformers fills these names of a message's reasoning from each other, so that a template finds
+// it under the one it reads.
+Json with_reasoning(const Json& messages) {
+  Json out = Json::array();
+  for (const Json& message : messages) {
+    const Json* found = nullptr;
+    for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+      if (found || !message.is_object()) continue;
+      const auto item = message.find(name);
+      if (item != message.end() && !item->is_null()) found = &*item;
+    }
+    if (!message.is_object())
+      throw Error(ErrorKind::data, str("a message should be an object, not ", message.type_name()));
+    if (!found) {
+      out.push_back(message);
+      continue;
+    }
+    Json filled = {{"thinking", *found}};
+    for (const auto& [key, value] : message.items()) filled[key] = value;
+    filled["reasoning_content"] = *found;
+    out.push_back(std::move(filled));
+  }
+  return out;
+}
+
 bool is_prefix(const std::string& part, const std::string& whole) {
   return whole.compare(0, part.size(), part) == 0;
 }
@@ -53,7 +78,7 @@ std::string ChatTemplate::Program::render(const Json& messages, const Json& vari
   if (!variables.is_object() && !variables.is_null())
     throw Error(ErrorKind::usage,
                 str("template variables should be an object, not ", variables.type_name()), name);
-  tmpl::Dict all;
+  tmpl::Named all;
   // transformers always hands over these three, as none when they are not given.
   if (!variables.contains("tools")) all.emplace_back("tools", tmpl::Value::none());
   if (!variables.contains("documents")) all.emplace_back("documents", tmpl::Value::none());
@@ -64,7 +89,7 @@ std::string ChatTemplate::Program::render(const Json& messages, const Json& vari
       all.emplace_back(key, tmpl::Value::from_json(value));
   }
   if (prompt) all.emplace_back("add_generation_prompt", tmpl::Value::boolean(*prompt));
-  all.emplace_back("messages", tmpl::Value::from_json(messages));
+  all.emplace_back("messages", tmpl::Value::from_json(with_reasoning(messages)));
   tmpl::Renderer renderer(name, limits);
   std::string text = renderer.run(*body, std::move(all));
   if (spans) *spans = renderer.spans();

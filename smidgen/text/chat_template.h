@@ -3,12 +3,8 @@
 // raise_exception, strftime_now, namespace, dict). Templates are untrusted input: depth, steps and
 // output are limited, and there is nothing in reach of a template but its variables.
 //
-// What is understood: for (with if, else, recursive not), if/elif/else, set (also the block form
-// and a.b), macro, call, filter blocks, generation, break, continue, raw, comments; all operators
-// of Jinja; slices; inline if; lists, tuples, dicts; calls with keywords. Filters, tests and
-// methods: docs/formats.md. Anything else is `unsupported` and names the construct and the line.
-// Differences from jinja2: sets and Python objects do not exist; `%` formatting of strings is not
-// understood; integers are 64-bit and overflow is an error.
+// What is understood, and what is refused or differs, construct by construct: docs/formats.md.
+// Anything else is an Error `unsupported` that names the construct and the line.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +31,7 @@ struct RenderedChat {
 };
 
 struct TemplateLimits {
-  int depth = 200;                   // nesting of expressions, blocks and macro calls
+  int depth = 200;                   // nesting of expressions and blocks in the source
   int64_t steps = 20'000'000;        // evaluated nodes and loop turns
   size_t output = size_t{64} << 20;  // bytes written, and bytes of any one string
 };

@@ -1,13 +1,18 @@
 // The rendering as a whole, its limits, and statements.
 #include "smidgen/text/template_eval.h"
 
-#include <algorithm>
 #include <utility>
+
+#include "smidgen/text/template_value.h"
 
 namespace smidgen::tmpl {
 
 void Renderer::fail(const std::string& what, ErrorKind kind) const {
   throw Error(kind, what, str(name_, ", line ", line_));
+}
+
+void Renderer::unsupported(const std::string& what, const std::string& hint) const {
+  throw Error(ErrorKind::unsupported, what, str(name_, ", line ", line_), hint);
 }
 
 void Renderer::charge(size_t steps) {
@@ -21,14 +26,21 @@ void Renderer::check_size(size_t bytes) const {
     fail(str("the template makes more than ", limits_.output, " bytes"), ErrorKind::resource);
 }
 
-Slots* Renderer::new_slots(std::string what) {
-  slots_.push_back(std::make_unique<Slots>(Slots{std::move(what), {}}));
+Value Renderer::new_text(std::string text) {
+  check_size(text.size());
+  charge(text.size() / 64);
+  return Value::text(std::move(text));
+}
+
+Slots* Renderer::new_slots() {
+  charge(16);  // they live as long as the rendering
+  slots_.push_back(std::make_unique<Slots>());
   return slots_.back().get();
 }
 
-std::string Renderer::run(const Node& body, Dict variables) {
-  scopes_.assign(1, {});
-  for (auto& item : variables) scopes_[0].push_back(std::move(item));
+std::string Renderer::run(const Node& body, Named variables) {
+  scope_ = std::make_shared<Scope>();
+  scope_->names = std::move(variables);
   out_.assign(1, "");
   try {
     exec_body(body);
@@ -40,6 +52,13 @@ std::string Renderer::run(const Node& body, Dict variables) {
   return std::move(out_[0]);
 }
 
+const std::vector<TextSpan>& Renderer::spans() const {
+  if (hidden_mark_)
+    throw Error(ErrorKind::unsupported, "{% generation %} inside a macro or a captured block",
+                str(name_, ", line ", hidden_mark_));
+  return spans_;
+}
+
 void Renderer::write(const std::string& text) {
   out_.back() += text;
   check_size(out_.back().size());
@@ -48,9 +67,8 @@ void Renderer::write(const std::string& text) {
 
 std::string Renderer::capture(const Node& body) {
   out_.emplace_back();
-  scopes_.emplace_back();
+  const Enter scope(*this);
   exec_body(body);
-  scopes_.pop_back();
   std::string text = std::move(out_.back());
   out_.pop_back();
   return text;
@@ -65,6 +83,7 @@ Renderer::Flow Renderer::exec_body(const Node& node) {
 }
 
 Renderer::Flow Renderer::exec(const Node& node) {
+  const Deeper deeper(*this);
   line_ = node.line;
   charge(1);
   switch (node.kind) {
@@ -81,31 +100,32 @@ Renderer::Flow Renderer::exec(const Node& node) {
     case NodeKind::set:
       assign(*node.kids[0], eval(*node.kids[1]));
       break;
-    case NodeKind::set_block:
-      exec_set(node);
+    case NodeKind::set_block: {
+      std::string text = capture(*node.kids[2]);
+      assign(*node.kids[0],
+             node.kids[1] ? filtered(*node.kids[1], std::move(text)) : new_text(std::move(text)));
+      break;
+    }
+    case NodeKind::with:
+      exec_with(node);
       break;
     case NodeKind::macro:
-      exec_macro(node);
+      set_name(node.text, make_macro(node));
       break;
-    case NodeKind::call_block:
-      exec_call(node);
-      break;
-    case NodeKind::filter_block: {
-      const std::string text = capture(*node.kids[1]);
-      scopes_.push_back({{kBlockInput, Value::text(text)}});
-      const Value result = eval(*node.kids[0]);
-      scopes_.pop_back();
-      write(result.str());
+    case NodeKind::call_block: {
+      const Node& call_node = *node.kids[0];
+      const Value function = eval(*call_node.kids[0]);
+      Arguments arguments = eval_arguments(call_node, 1);
+      arguments.named.emplace_back("caller", make_macro(*node.kids[1]));
+      write(call(function, arguments).str());
       break;
     }
-    case NodeKind::generation: {
-      const std::string text = capture(*node.kids[0]);
-      if (out_.size() > 1)
-        fail("{% generation %} inside a macro or a captured block", ErrorKind::unsupported);
-      spans_.push_back({out_[0].size(), out_[0].size() + text.size()});
-      write(text);
+    case NodeKind::filter_block:
+      write(filtered(*node.kids[0], capture(*node.kids[1])).str());
       break;
-    }
+    case NodeKind::generation:
+      exec_generation(node);
+      break;
     case NodeKind::break_loop:
       return Flow::stop_loop;
     case NodeKind::continue_loop:
@@ -124,63 +144,26 @@ Renderer::Flow Renderer::exec_if(const Node& node) {
   return i < node.kids.size() ? exec_body(*node.kids[i]) : Flow::normal;
 }
 
-Renderer::Flow Renderer::exec_for(const Node& node) {
-  if (++depth_ > kMaxDepth) fail("too deeply nested", ErrorKind::resource);
-  List items = iterate(eval(*node.kids[1]));
-  if (node.kids[2]) {
-    List kept;
-    scopes_.emplace_back();
-    for (const Value& item : items) {
-      assign(*node.kids[0], item);
-      if (eval(*node.kids[2]).truthy()) kept.push_back(item);
-    }
-    scopes_.pop_back();
-    items = std::move(kept);
-  }
-  // One scope and one `loop` for all turns. A closure over `loop` cannot outlive its turn, so they
-  // may be reused.
-  const auto count = static_cast<int64_t>(items.size());
-  Slots* loop = new_slots("loop");
-  Flow flow = Flow::normal;
-  bool finished = false;  // jinja2 runs the else unless some turn reached its end
-  for (int64_t i = 0; i < count && flow != Flow::stop_loop; ++i) {
-    const auto at = static_cast<size_t>(i);
-    loop->items = {
-        {"index", Value::integer(i + 1)},
-        {"index0", Value::integer(i)},
-        {"revindex", Value::integer(count - i)},
-        {"revindex0", Value::integer(count - i - 1)},
-        {"first", Value::boolean(i == 0)},
-        {"last", Value::boolean(i + 1 == count)},
-        {"length", Value::integer(count)},
-        {"depth", Value::integer(1)},
-        {"depth0", Value::integer(0)},
-        {"previtem", i > 0 ? items[at - 1] : Value::undefined("there is no previous item")},
-        {"nextitem", i + 1 < count ? items[at + 1] : Value::undefined("there is no next item")},
-        {"cycle", Value::callable({"cycle", [this, i](Arguments& a) {
-                                     if (a.plain.empty()) fail("loop.cycle() without items");
-                                     return a.plain[static_cast<size_t>(i) % a.plain.size()];
-                                   }})}};
-    scopes_.push_back({{"loop", Value::slots(loop)}});
-    assign(*node.kids[0], items[at]);
-    flow = exec_body(*node.kids[3]);
-    scopes_.pop_back();
-    finished |= flow == Flow::normal;
-    charge(1);
-  }
-  if (!finished && node.kids[4]) exec_body(*node.kids[4]);
-  loop->items.clear();
-  --depth_;
-  return Flow::normal;
+void Renderer::exec_with(const Node& node) {
+  // The values are those of outside, whatever the names before them.
+  List values;
+  for (size_t i = 1; i + 1 < node.kids.size(); i += 2) values.push_back(eval(*node.kids[i + 1]));
+  const Enter scope(*this);
+  for (size_t i = 0; i < values.size(); ++i) assign(*node.kids[2 * i + 1], values[i]);
+  exec_body(*node.kids[0]);
 }
 
-void Renderer::exec_set(const Node& node) {
-  std::string text = capture(*node.kids[2]);
-  if (!node.kids[1]) return assign(*node.kids[0], Value::text(std::move(text)));
-  scopes_.push_back({{kBlockInput, Value::text(std::move(text))}});
-  const Value value = eval(*node.kids[1]);
-  scopes_.pop_back();
-  assign(*node.kids[0], value);
+void Renderer::exec_generation(const Node& node) {
+  const std::string text = capture(*node.kids[0]);
+  if (out_.size() > 1) hidden_mark_ = node.line;
+  spans_.push_back({out_[0].size(), out_[0].size() + text.size()});
+  write(text);
+}
+
+Value Renderer::filtered(const Node& filters, std::string text) {
+  const Enter scope(*this);
+  scope_->names.emplace_back(kBlockInput, new_text(std::move(text)));
+  return eval(filters);
 }
 
 }  // namespace smidgen::tmpl

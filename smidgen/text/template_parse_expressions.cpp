@@ -161,7 +161,7 @@ NodePtr Parser::primary() {
       NodePtr node = make(NodeKind::constant, token.line);
       node->value = token.kind == TokenKind::real
                         ? Value::number(std::strtod(token.text.c_str(), nullptr))
-                        : Value::integer(std::strtoll(token.text.c_str(), nullptr, 10));
+                        : Value::integer(std::strtoll(token.text.c_str(), nullptr, 0));
       next();
       return node;
     }
@@ -273,9 +273,13 @@ void Parser::arguments(Node& node) {
   for (bool first = true; !is_op(")"); first = false) {
     if (!first) expect_op(",");
     if (is_op(")")) break;
-    if (is_op("*") || is_op("**"))
-      throw Error(ErrorKind::unsupported, "'*' and '**' in the arguments of a call",
-                  where(now().line));
+    if (is_op("*") || is_op("**")) {
+      NodePtr spread = make(NodeKind::keyword, now().line, now().text);
+      next();
+      give(*spread, expression());
+      give(node, std::move(spread));
+      continue;
+    }
     if (now().kind == TokenKind::name && ahead().kind == TokenKind::op && ahead().text == "=") {
       NodePtr keyword = make(NodeKind::keyword, now().line, take_identifier());
       next();
@@ -295,7 +299,7 @@ NodePtr Parser::filters_of(NodePtr node, bool started) {
     const int line = now().line;
     if (started || take_op("|")) {
       started = false;
-      NodePtr outer = make(NodeKind::filter, line, take_identifier());
+      NodePtr outer = make(NodeKind::filter, line, dotted_name());
       give(*outer, std::move(node));
       if (is_op("(")) arguments(*outer);
       node = std::move(outer);
@@ -312,9 +316,16 @@ NodePtr Parser::filters_of(NodePtr node, bool started) {
   }
 }
 
+// Of a filter or test; jinja2 takes a dotted one for a name too.
+std::string Parser::dotted_name() {
+  std::string name = take_identifier();
+  while (take_op(".")) name += "." + take_identifier();
+  return name;
+}
+
 NodePtr Parser::test(NodePtr input, int line) {
   const bool negated = take_name("not");
-  NodePtr node = make(NodeKind::test, line, take_identifier());
+  NodePtr node = make(NodeKind::test, line, dotted_name());
   node->flag = negated;
   give(*node, std::move(input));
   if (is_op("(")) {

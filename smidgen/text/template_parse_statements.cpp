@@ -1,7 +1,35 @@
-// Tags: if, for, set, macro, call, filter, generation.
+// Tags: if, for, set, with, macro, call, filter, generation.
 #include "smidgen/text/template_parser.h"
 
 namespace smidgen::tmpl {
+namespace {
+
+bool names_one_of(const Node& node, std::initializer_list<std::string_view> names) {
+  if (node.kind == NodeKind::variable &&
+      std::find(names.begin(), names.end(), node.text) != names.end())
+    return true;
+  return std::any_of(node.kids.begin(), node.kids.end(),
+                     [&](const NodePtr& kid) { return kid && names_one_of(*kid, names); });
+}
+
+// Filters and tests that do not exist are found when the template is read, except inside a
+// condition, as in jinja2: there they may be guarded by a test of the version.
+void check_names(const Node& node, const std::string& name, bool guarded) {
+  const std::string where = str(name, ", line ", node.line);
+  if (!guarded && node.kind == NodeKind::filter) need_filter(node.text, where);
+  if (!guarded && node.kind == NodeKind::test) need_test(node.text, where);
+  const bool condition = node.kind == NodeKind::if_chain || node.kind == NodeKind::inline_if;
+  const bool scope = node.kind == NodeKind::macro || node.kind == NodeKind::with ||
+                     node.kind == NodeKind::set_block || node.kind == NodeKind::filter_block ||
+                     node.kind == NodeKind::generation;
+  for (size_t i = 0; i < node.kids.size(); ++i) {
+    if (!node.kids[i]) continue;
+    const bool body_of_loop = node.kind == NodeKind::for_loop && i >= 2;
+    check_names(*node.kids[i], name, condition || (guarded && !scope && !body_of_loop));
+  }
+}
+
+}  // namespace
 
 NodePtr Parser::body(std::vector<std::string_view> ends) {
   const Depth depth(*this);
@@ -44,6 +72,7 @@ NodePtr Parser::statement() {
   if (tag == "macro") return macro_statement(line);
   if (tag == "call") return call_statement(line);
   if (tag == "filter") return filter_statement(line);
+  if (tag == "with") return with_statement(line);
   if (tag == "generation") {
     NodePtr node = make(NodeKind::generation, line);
     expect(TokenKind::block_end);
@@ -56,10 +85,11 @@ NodePtr Parser::statement() {
     expect(TokenKind::block_end);
     return make(tag == "break" ? NodeKind::break_loop : NodeKind::continue_loop, line);
   }
-  static const std::vector<std::string> kKnown = {
-      "if", "for", "set", "macro", "call", "filter", "generation", "break", "continue", "raw"};
+  static const std::vector<std::string> kKnown = {"if",    "for",      "set",    "with",
+                                                  "macro", "call",     "filter", "generation",
+                                                  "break", "continue", "raw"};
   for (const char* foreign :
-       {"include", "import", "from", "extends", "block", "with", "autoescape", "do", "trans"}) {
+       {"include", "import", "from", "extends", "block", "autoescape", "do", "trans"}) {
     if (tag == foreign)
       throw Error(ErrorKind::unsupported, str("the template tag '", tag, "'"), where(line),
                   str("known: ", join(kKnown)));
@@ -96,9 +126,7 @@ NodePtr Parser::for_statement(int line) {
   if (!take_name("in")) fail(str("expected 'in', found ", shown()));
   give(*node, tuple(false));
   give(*node, take_name("if") ? expression() : nullptr);
-  if (is_name("recursive"))
-    throw Error(ErrorKind::unsupported, "a recursive loop in a template", where(line),
-                "a macro that calls itself");
+  node->flag = take_name("recursive");
   expect(TokenKind::block_end);
   ++loops_;
   give(*node, body({"else", "endfor"}));
@@ -168,48 +196,65 @@ void Parser::parameters(Node& node) {
     if (!node.names.empty()) expect_op(",");
     if (is_op(")")) break;
     node.names.push_back(take_identifier());
-    give(node, take_op("=") ? expression() : nullptr);
+    NodePtr value = take_op("=") ? expression() : nullptr;
+    if (!value && node.kids.size() > 1 && node.kids.back())
+      fail(str("the parameter '", node.names.back(),
+               "' without a default after one with a default"));
+    give(node, std::move(value));
   }
   expect_op(")");
 }
 
+// The rest of a macro after its parameters. A loop outside does not reach into it.
+void Parser::macro_body(Node& macro, std::string_view end) {
+  const int loops = std::exchange(loops_, 0);
+  NodePtr inside = body({end});
+  loops_ = loops;
+  macro.flag = names_one_of(*inside, {"varargs", "kwargs"});
+  macro.height = std::max(macro.height, inside->height + 1);
+  if (macro.height > kMaxHeight) fail("an expression or block that is too deep");
+  macro.kids[0] = std::move(inside);
+  end_block();
+}
+
 NodePtr Parser::macro_statement(int line) {
   NodePtr node = make(NodeKind::macro, line, take_identifier());
-  if (loops_ > 0 || macros_ > 0)
-    throw Error(ErrorKind::unsupported, "a macro inside a loop or a macro", where(line),
-                "define it at the top level");
   node->kids.emplace_back();
   parameters(*node);
   expect(TokenKind::block_end);
-  ++macros_;
-  NodePtr inside = body({"endmacro"});
-  --macros_;
-  node->height = std::max(node->height, inside->height + 1);
-  node->kids[0] = std::move(inside);
-  end_block();
+  macro_body(*node, "endmacro");
   return node;
 }
 
 NodePtr Parser::call_statement(int line) {
   NodePtr node = make(NodeKind::call_block, line);
-  node->kids.resize(2);
-  if (is_op("(")) {
-    Node plain{NodeKind::call_block};
-    parameters(plain);
-    if (std::any_of(plain.kids.begin(), plain.kids.end(),
-                    [](const NodePtr& kid) { return kid != nullptr; }))
-      throw Error(ErrorKind::unsupported, "defaults in the parameters of a call block",
-                  where(line));
-    node->names = plain.names;
-  }
+  NodePtr caller = make(NodeKind::macro, line, "caller");
+  caller->kids.emplace_back();
+  if (is_op("(")) parameters(*caller);
   NodePtr call = expression();
   if (call->kind != NodeKind::call) fail("'call' needs a macro call");
   expect(TokenKind::block_end);
-  NodePtr inside = body({"endcall"});
+  macro_body(*caller, "endcall");
+  give(*node, std::move(call));
+  give(*node, std::move(caller));
+  return node;
+}
+
+NodePtr Parser::with_statement(int line) {
+  NodePtr node = make(NodeKind::with, line);
+  node->kids.emplace_back();
+  while (now().kind != TokenKind::block_end) {
+    if (node->kids.size() > 1) expect_op(",");
+    give(*node, target());
+    expect_op("=");
+    give(*node, expression());
+  }
+  expect(TokenKind::block_end);
+  NodePtr inside = body({"endwith"});
+  node->height = std::max(node->height, inside->height + 1);
+  if (node->height > kMaxHeight) fail("an expression or block that is too deep");
+  node->kids[0] = std::move(inside);
   end_block();
-  node->height = 1 + std::max(call->height, inside->height);
-  node->kids[0] = std::move(call);
-  node->kids[1] = std::move(inside);
   return node;
 }
 
@@ -225,7 +270,9 @@ NodePtr Parser::filter_statement(int line) {
 
 NodePtr parse(const std::vector<Token>& tokens, const std::string& name,
               const TemplateLimits& limits) {
-  return Parser(tokens, name, limits).run();
+  NodePtr tree = Parser(tokens, name, limits).run();
+  check_names(*tree, name, false);
+  return tree;
 }
 
 }  // namespace smidgen::tmpl

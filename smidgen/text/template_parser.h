@@ -96,9 +96,11 @@ class Parser {
   NodePtr one_target();
   NodePtr set_statement(int line);
   void parameters(Node& node);
+  void macro_body(Node& macro, std::string_view end);
   NodePtr macro_statement(int line);
   NodePtr call_statement(int line);
   NodePtr filter_statement(int line);
+  NodePtr with_statement(int line);
 
   // ---- expressions, loosest first: template_parse_expressions.cpp
   NodePtr tuple(bool with_condition);
@@ -122,13 +124,14 @@ class Parser {
   NodePtr subscript(NodePtr object, int line);
   void arguments(Node& node);
   NodePtr filters_of(NodePtr node, bool started = false);
+  std::string dotted_name();
   NodePtr test(NodePtr input, int line);
 
   const std::vector<Token>& tokens_;
   const std::string& name_;
   const TemplateLimits& limits_;
   size_t at_ = 0;
-  int depth_ = 0, loops_ = 0, macros_ = 0;
+  int depth_ = 0, loops_ = 0;
 };
 
 }  // namespace smidgen::tmpl
