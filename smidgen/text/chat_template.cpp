@@ -96,25 +96,32 @@ std::string ChatTemplate::Program::render(const Json& messages, const Json& vari
   return text;
 }
 
+const ChatTemplate::Program& ChatTemplate::program(const Json& variables) const {
+  const bool tools = with_tools_ && variables.is_object() && variables.contains("tools") &&
+                     !variables["tools"].is_null();
+  return tools ? *with_tools_->program_ : *program_;
+}
+
 std::string ChatTemplate::render(const Json& messages, const Json& variables) const {
-  return program_->render(messages, variables, nullptr, nullptr);
+  return program(variables).render(messages, variables, nullptr, nullptr);
 }
 
 RenderedChat ChatTemplate::render_with_spans(const Json& messages, const Json& variables) const {
   RenderedChat out;
+  const Program& chosen = program(variables);
   const bool no = false, yes = true;
-  out.text = program_->render(messages, variables, &no, &out.answers);
-  if (program_->marks_answers) return out;
+  out.text = chosen.render(messages, variables, &no, &out.answers);
+  if (chosen.marks_answers) return out;
   out.answers.clear();
   Json before = Json::array();
   for (size_t k = 0; k < messages.size(); ++k) {
     const bool answer = messages[k].is_object() && messages[k].contains("role") &&
                         messages[k]["role"] == "assistant";
     if (answer) {
-      const std::string prompt = program_->render(before, variables, &yes, nullptr);
+      const std::string prompt = chosen.render(before, variables, &yes, nullptr);
       before.push_back(messages[k]);
       const std::string whole =
-          k + 1 == messages.size() ? out.text : program_->render(before, variables, &no, nullptr);
+          k + 1 == messages.size() ? out.text : chosen.render(before, variables, &no, nullptr);
       if (!is_prefix(prompt, whole) || !is_prefix(whole, out.text))
         throw Error(
             ErrorKind::unsupported,
@@ -122,7 +129,7 @@ RenderedChat ChatTemplate::render_with_spans(const Json& messages, const Json& v
                 " begins and ends cannot be told: the template writes earlier turns "
                 "differently once later ones follow, or its generation prompt is not how an answer "
                 "begins"),
-            program_->name,
+            chosen.name,
             "mark the answers in the template with {% generation %} ... {% endgeneration %}");
       out.answers.push_back({prompt.size(), whole.size()});
     } else {

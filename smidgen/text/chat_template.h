@@ -56,16 +56,26 @@ class ChatTemplate {
   // which they are not (it rewrites earlier turns) is an Error `unsupported` that says so.
   RenderedChat render_with_spans(const Json& messages, const Json& variables) const;
 
+  // Used in place of this one when a conversation comes with tools, as transformers uses the
+  // template "tool_use".
+  void use_with_tools(std::shared_ptr<const ChatTemplate> other) { with_tools_ = std::move(other); }
+
   const std::string& source() const;
   const std::string& name() const;
 
  private:
   struct Program;
+  const Program& program(const Json& variables) const;
+
   std::unique_ptr<const Program> program_;
+  std::shared_ptr<const ChatTemplate> with_tools_;
 };
 
-// Null when the model has none.
-std::shared_ptr<const ChatTemplate> load_chat_template(const ModelFiles& files);
+// The model's template; null when it has none. Of several: the one of that name, else "tool_use"
+// where tools are given and "default" otherwise. Throws usage for a name that the model does not
+// have.
+std::shared_ptr<const ChatTemplate> load_chat_template(const ModelFiles& files,
+                                                       const std::string& name = {});
 
 // {"bos_token": ..., "eos_token": ..., ...}: what transformers hands to a template of this
 // tokenizer.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "smidgen/base/error.h"
+#include "smidgen/io/model_files.h"
 
 namespace smidgen {
 namespace {
@@ -99,6 +100,29 @@ TEST(ChatTemplate, AnswersByPrefixAndByMark) {
   EXPECT_THROW(
       ChatTemplate("{{ messages[-1].content }}").render_with_spans(messages, Json::object()),
       Error);
+}
+
+TEST(ChatTemplate, OfSeveralTheOneForToolsIsUsedWithTools) {
+  ModelFiles files;
+  files.path = "m";
+  EXPECT_FALSE(load_chat_template(files));
+  files.chat_template = "plain";
+  EXPECT_EQ(load_chat_template(files)->render(Json::array(), {{"tools", Json::array()}}), "plain");
+  EXPECT_EQ(load_chat_template(files, "default")->source(), "plain");
+  files.chat_templates = {{"default", "plain"}, {"tool_use", "tools"}, {"rag", "found"}};
+  const auto both = load_chat_template(files);
+  EXPECT_EQ(both->render(Json::array(), Json::object()), "plain");
+  EXPECT_EQ(both->render(Json::array(), {{"tools", nullptr}}), "plain");
+  EXPECT_EQ(both->render(Json::array(), {{"tools", Json::array()}}), "tools");
+  EXPECT_EQ(both->render_with_spans(Json::array(), {{"tools", Json::array()}}).text, "tools");
+  EXPECT_EQ(load_chat_template(files, "rag")->render(Json::array(), {{"tools", Json::array()}}),
+            "found");
+  try {
+    load_chat_template(files, "rga");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(error.hint().find("rag"), std::string::npos) << error.hint();
+  }
 }
 
 TEST(ChatTemplate, HostileTemplatesAreStopped) {

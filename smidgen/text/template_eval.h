@@ -12,7 +12,7 @@
 
 namespace smidgen::tmpl {
 
-constexpr int kMaxDepth = 1000;  // of the evaluation; bounds the C++ stack
+constexpr int kMaxDepth = 600;  // of the evaluation; bounds the C++ stack
 
 // The names of one block, and the block around it in the source: look-up is static, as in jinja2.
 struct Scope {

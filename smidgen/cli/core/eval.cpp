@@ -32,8 +32,9 @@ void fields(V& v, EvalConfig& c) {
     {.help = "Longest sample; 0 is the model's context", .min = 0, .unit = "tokens"});
   v.choice("too_long", c.too_long, {"error", "skip", "truncate"},
            {.help = "What to do with a longer one"});
-  v.choice("chat_template", c.chat_template, {"auto", "none"},
-           {.help = "Use the model's chat template where it has one"});
+  v("chat_template", c.chat_template,
+    {.help =
+         "auto: the model's chat template where it has one; none; or the name of one of several"});
   v("micro_tokens", c.micro_tokens,
     {.help = "Most tokens of one forward pass", .min = 1, .unit = "tokens"});
   v("per_sample", c.per_sample, {.help = "Write one JSON line a sample: where, loss_sum, tokens"});
@@ -75,8 +76,9 @@ void run_eval(const Invocation& invocation) {
   }
   LoadedModel loaded = open(config.model);
   const std::vector<fs::path> files(config.data.begin(), config.data.end());
-  const Dataset data = load_dataset(files, loaded.tokenizer(), loaded.chat_template(),
-                                    dataset_options(config, *loaded.model));
+  const Dataset data =
+      load_dataset(files, loaded.tokenizer(), loaded.chat_template(c.chat_template),
+                   dataset_options(config, *loaded.model));
   EvalOptions options{.slot = loaded.slot,
                       .micro_tokens = config.micro_tokens,
                       .per_sample = config.per_sample.has_value()};

@@ -55,7 +55,8 @@ Dataset read_data(const std::vector<std::string>& files, const DataConfig& c, Lo
                                                 : TooLong::error;
   options.chat_template = c.chat_template == "none" ? TemplateUse::none : TemplateUse::automatic;
   const std::vector<fs::path> paths(files.begin(), files.end());
-  Dataset data = load_dataset(paths, loaded.tokenizer(), loaded.chat_template(), options);
+  Dataset data =
+      load_dataset(paths, loaded.tokenizer(), loaded.chat_template(c.chat_template), options);
   if (data.truncated())
     log_note(counted(data.truncated(), "sample"), " cut to ", options.max_length, " tokens");
   if (data.skipped()) log_note(counted(data.skipped(), "sample"), " left out");
