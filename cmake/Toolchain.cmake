@@ -40,6 +40,12 @@ if(SMIDGEN_SANITIZE)
   add_compile_options(-fsanitize=${SMIDGEN_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${SMIDGEN_SANITIZE})
 endif()
+if(SMIDGEN_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "SMIDGEN_FUZZ needs clang, which brings libFuzzer; this is ${CMAKE_CXX_COMPILER_ID}")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 
 # `pip install .`: the torch to link is the one of the Python that builds, not that of a .venv in the tree.
 if(SKBUILD AND NOT DEFINED SMIDGEN_PYTHON)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Configures where needed and builds one flavour: release, debug, bench, asan (rooms without torch, by GCC), gcc.
+# Configures where needed and builds one flavour: release, debug, bench, asan (rooms without torch, with fuzz targets), gcc.
 #   scripts/build.sh FLAVOUR [TARGET...]
 # Reads WERROR (ON), JOBS (by cores and memory), CXX.
 set -euo pipefail
@@ -8,7 +8,7 @@ flavour=$1
 shift
 case $flavour in
   release | debug) options=(--preset "$flavour") ;;
-  asan) options=(--preset asan -DCMAKE_CXX_COMPILER=g++) ;;
+  asan) options=(--preset asan) ;;
   gcc) options=(--preset release -B build/gcc -DCMAKE_CXX_COMPILER=g++) ;;
   bench) options=(--preset release -B build/bench -DSMIDGEN_BENCH=ON -DSMIDGEN_TESTS=OFF) ;;
   *)

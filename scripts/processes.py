@@ -32,15 +32,20 @@ class Finished:
         return "" if self.code == 0 else f"exit code {self.code}"
 
 
+def allow_interrupts():
+    """Called by the main thread; one that runs programs from several threads does it first."""
+    # SIGTERM must pass through the `finally` of run(): the child has a session of its own and would live on.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A background job of a shell starts with SIGINT ignored, and so would every test of an interruption.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def run(argv, log: Path, limit: float, env=None, cwd=None) -> Finished:
     """Output goes to a file, not a pipe: a grandchild that outlives the program cannot block the reader."""
     log.parent.mkdir(parents=True, exist_ok=True)
     if threading.current_thread() is threading.main_thread():
-        # SIGTERM must pass through the `finally` below: the child has a session of its own and would live on.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        # A background job of a shell starts with SIGINT ignored, and so would every test of an interruption.
-        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        allow_interrupts()
     began = time.monotonic()
     timed_out = False
     with open(log, "wb") as out:

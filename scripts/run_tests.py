@@ -3,14 +3,16 @@
 `N passed, N failed, N skipped`. The exit code is 1 when anything failed. Logs and reports: build/log/tests/.
 
     run_tests.py            what make test and CI run
-    run_tests.py --slow     the tests marked slow, and the unit tests again as GCC compiles them
+    run_tests.py --slow     the tests marked slow, the fuzz targets for hours, and the unit tests again as GCC compiles them
     run_tests.py --only unit --only parity
 """
 
 import argparse
 import os
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,10 @@ from tree import ROOT, Tree
 
 LOGS = ROOT / "build" / "log" / "tests"
 PROGRAM_LIMIT = 300  # seconds for one test program, and for one pytest case
+FUZZ_CORPUS = ROOT / "tests" / "fuzz" / "corpus"
+# What one input may cost. The parsers promise bounded memory and no hang, so a target that goes over has found something.
+FUZZ_LIMITS = ["-timeout=10", "-rss_limit_mb=2048", "-malloc_limit_mb=512", "-max_len=16384"]
+FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "0"))  # per target; 0: by the part
 SANITIZER = {
     "ASAN_OPTIONS": "strict_string_checks=1:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -62,6 +68,40 @@ def test_programs(flavour, env=None):
                 continue
             cases += run_gtest(program, LOGS / flavour, left, env)
         return cases or [Case(f"{flavour}: test programs", "failed", output=f"build/{flavour} holds no *_test program")]
+
+    return run
+
+
+def fuzz(seconds):
+    """Every fuzz target over its committed corpus and then over what it makes of it. A finding is left in build/fuzz/NAME;
+    what the runs learned stays in build/fuzz/NAME/corpus, so that each goes on where the last one ended."""
+
+    def one(program, limit):
+        name = program.name.removeprefix("fuzz_")
+        home = ROOT / "build" / "fuzz" / name
+        (home / "corpus").mkdir(parents=True, exist_ok=True)
+        if not (FUZZ_CORPUS / name).is_dir():
+            return Case(f"fuzz {name}", "failed", output=f"there is no corpus tests/fuzz/corpus/{name}")
+        argv = [program, f"-max_total_time={FUZZ_SECONDS or seconds}", *FUZZ_LIMITS, f"-artifact_prefix={home}/"]
+        argv += ["-print_final_stats=1", home / "corpus", FUZZ_CORPUS / name]
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        with tempfile.TemporaryDirectory(dir=memory) as scratch:
+            done = processes.run(argv, LOGS / "fuzz" / f"{name}.txt", limit, {**SANITIZER, "TMPDIR": scratch})
+        text = done.output()
+        if done.ending():
+            return Case(f"fuzz {name}", "failed", output=f"{done.ending()}\n{text[-6000:]}")
+        count = [row.split()[-1] for row in text.splitlines() if row.startswith("stat::number_of_executed_units")]
+        print(f"   {name}: {int(count[0]) if count else 0:,} inputs in {done.seconds:.0f} s", flush=True)
+        return Case(f"fuzz {name}", "passed")
+
+    def run(limit):
+        programs = sorted((ROOT / "build" / "asan").glob("fuzz_*"))
+        missing = {p.stem for p in (ROOT / "tests" / "fuzz").glob("*.cpp")} - {p.name.removeprefix("fuzz_") for p in programs}
+        cases = [Case(f"fuzz {name}", "failed", output="it was not built") for name in sorted(missing)]
+        # Set here, since worker threads may not.
+        processes.allow_interrupts()
+        with ThreadPoolExecutor(max_workers=max(1, len(os.sched_getaffinity(0)))) as pool:
+            return cases + list(pool.map(lambda program: one(program, limit), programs))
 
     return run
 
@@ -109,10 +149,13 @@ PARTS = {
     "parity": Part("parity", 8, pytests("parity", "tests/parity"), "build"),
     "command": Part("command and resume", 5, pytests("command", "tests", ("tests/parity", "tests/gate")), "build"),
     "asan": Part("ASan, torch-free rooms", 3, in_turn(build("asan"), test_programs("asan", SANITIZER))),
+    "fuzz": Part("fuzz targets", 2, fuzz(8), "asan"),
 }
 SLOW_PARTS = {
     "build": Part("build", 15, build("release")),
     "slow": Part("tests marked slow", 60, pytests("slow", "tests", marked="slow"), "build"),
+    "asan": Part("sanitizer build", 10, build("asan")),
+    "fuzz": Part("fuzz targets", 120, fuzz(900), "asan"),
     "gcc": Part("unit and laws with GCC", 40, in_turn(build("gcc"), test_programs("gcc"))),
 }
 

@@ -82,10 +82,11 @@ make_venv() {
   fi
   if [[ $level != dev ]]; then return; fi
   local dev_stamp
-  dev_stamp=$(stamp_of requirements.txt requirements-dev.txt requirements-lock.txt)
+  dev_stamp=$(stamp_of requirements.txt requirements-dev.txt requirements-alone.txt requirements-lock.txt)
   if ! is_fresh .stamp-dev "$dev_stamp"; then
-    say "installing the packages of requirements-dev.txt into .venv"
+    say "installing the packages of requirements-dev.txt and requirements-alone.txt into .venv"
     pip install -q -r requirements-dev.txt -c requirements-lock.txt -c .venv/torch.txt
+    pip install -q --no-deps -r requirements-alone.txt
     echo "$dev_stamp" >.venv/.stamp-dev
   fi
 }

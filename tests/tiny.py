@@ -325,8 +325,14 @@ def write_gguf(path: Path, config: dict, tensors: dict[str, np.ndarray], kind: s
 
 
 # ---------------------------------------------------------------------------------------------- data sets
+WANTED, UNWANTED = "sovi", "brek"
+
+
 def samples(count: int, kind: str = "messages", seed: int = 3) -> list[dict]:
-    """Short questions and answers of the corpus' words; `kind` is messages, prompt or text."""
+    """Short questions and answers of the corpus' words; `kind` is messages, prompt, text, pairs or labelled.
+
+    A chosen answer ends in one word and a rejected one in another: something a small model learns at once.
+    """
     pick = random.Random(seed)
     lines = [s.strip() for s in corpus(600, seed=seed + 100)]
     out = []
@@ -335,6 +341,12 @@ def samples(count: int, kind: str = "messages", seed: int = 3) -> list[dict]:
         if kind == "messages":
             turns = [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]
             out.append({"messages": turns})
+        elif kind == "pairs":
+            other = " ".join(pick.choice(lines).split()[: pick.randint(2, 7)])
+            out.append({"prompt": ask, "chosen": f"{answer} {WANTED}", "rejected": f"{other} {UNWANTED}"})
+        elif kind == "labelled":
+            wanted = pick.random() < 0.5
+            out.append({"prompt": ask, "completion": f"{answer} {WANTED if wanted else UNWANTED}", "label": wanted})
         elif kind == "prompt":
             out.append({"prompt": ask + "\n", "completion": answer})
         else:

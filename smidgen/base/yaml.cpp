@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <sstream>
+#include <unordered_map>
 
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
@@ -61,7 +62,8 @@ class TreeBuilder : public YAML::EventHandler {
   struct Open {
     YamlNode node;
     YAML::anchor_t anchor;
-    std::optional<YamlNode> key;
+    std::optional<YamlNode> key = {};
+    std::unordered_map<std::string, size_t> keys = {};  // index of each key's entry
   };
 
   [[noreturn]] void fail(const YAML::Mark& mark, const std::string& what) const {
@@ -85,7 +87,7 @@ class TreeBuilder : public YAML::EventHandler {
             YamlNode::Kind kind) {
     if (tag != "?" && tag != "!" && !tag.empty()) fail(mark, str("the tag ", tag));
     if (stack_.size() >= kMaxDepth) fail(mark, str("nesting deeper than ", kMaxDepth));
-    stack_.push_back({make(mark, kind), anchor, {}});
+    stack_.push_back({make(mark, kind), anchor});
   }
   void close() {
     Open done = std::move(stack_.back());
@@ -108,10 +110,10 @@ class TreeBuilder : public YAML::EventHandler {
         node.text = "null";
       }
       if (node.kind != YamlNode::Kind::scalar) fail(mark, "a key that is not a word");
-      for (const auto& [key, value] : parent.node.entries) {
-        if (key.text != node.text) continue;
+      const auto [first, is_new] = parent.keys.emplace(node.text, parent.node.entries.size());
+      if (!is_new) {
         throw Error(ErrorKind::usage, str("[", node.text, "] is given twice"), node.place(file_),
-                    str("first at ", key.place(file_)));
+                    str("first at ", parent.node.entries[first->second].first.place(file_)));
       }
       parent.key = std::move(node);
     } else {
@@ -196,7 +198,9 @@ Json to_json(const YamlNode& node) {
     }
     case YamlNode::Kind::map: {
       Json map = Json::object();
-      for (const auto& [key, value] : node.entries) map[key.text] = to_json(value);
+      // The keys are unique; map[...] would walk the object for each of them.
+      auto& object = map.get_ref<Json::object_t&>();
+      for (const auto& [key, value] : node.entries) object.emplace_back(key.text, to_json(value));
       return map;
     }
     case YamlNode::Kind::scalar:

@@ -1,23 +1,25 @@
-// smidgen data [list | NAME --out DIR | FILE [--model M]]
+// smidgen data [list | cache | NAME --out DIR | FILE [--model M]]
 #include <algorithm>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/fs.h"
 #include "smidgen/cli/command.h"
 #include "smidgen/cli/data_sets.h"
+#include "smidgen/text/token_cache.h"
 
 namespace smidgen {
 namespace {
 
 struct DataConfig {
-  std::string what, out, model;
+  std::string what, out, model, data_cache = "auto";
 };
 template <class V>
 void fields(V& v, DataConfig& c) {
   v("what", c.what,
-    {.help = "a set to fetch, a file to look at, or list (also when nothing is given)"});
+    {.help = "a set to fetch, a file to look at, cache, or list (also when nothing is given)"});
   v("out", c.out, {.help = "folder that a fetched set goes into"});
   v("model", c.model, {.help = "folder or GGUF whose tokenizer counts the tokens of a file"});
+  v("data_cache", c.data_cache, {.help = "the folder that cache shows; auto is the user's"});
 }
 
 void list_data(const OutputMode& output) {
@@ -33,9 +35,37 @@ void list_data(const OutputMode& output) {
   print_text("sets that smidgen data NAME --out DIR fetches\n" + text);
 }
 
+// What tune and eval keep of the files they have tokenised.
+void show_cache(const std::string& where, const OutputMode& output) {
+  const fs::path folder = data_cache(where).folder;
+  const std::vector<Json> entries = folder.empty() ? std::vector<Json>() : list_token_cache(folder);
+  if (output.json) return print_json({{"folder", folder.string()}, {"entries", entries}});
+  std::string text = str(folder.string(), ": ", entries.size(),
+                         entries.size() == 1 ? " file" : " files", " tokenised\n");
+  uint64_t total = 0;
+  for (const Json& entry : entries) {
+    const auto bytes = entry["bytes"].get<uint64_t>();
+    total += bytes;
+    text += str("  ", entry["key"].get<std::string>().substr(0, 12), "  ", bytes_str(bytes), "  ");
+    if (entry.contains("damaged")) {
+      text += str("damaged: ", entry["damaged"].get<std::string>(), "\n");
+      continue;
+    }
+    // Written by this program, but a file on disk all the same: dump() escapes what a terminal
+    // would obey.
+    text += str(entry.value("sequences", Json()).dump(), " sequences, ",
+                entry.value("tokens", Json()).dump(), " tokens  ",
+                entry.value("file", Json()).dump(-1, ' ', true), "\n");
+  }
+  if (!entries.empty())
+    text += str(bytes_str(total), " in all; any of it may be deleted at any time\n");
+  print_text(text);
+}
+
 void run_data(const Invocation& invocation) {
   const auto config = read_config<DataConfig>(invocation.recipe.values);
   if (config.what.empty() || config.what == "list") return list_data(invocation.output);
+  if (config.what == "cache") return show_cache(config.data_cache, invocation.output);
   const auto& sets = data_sets();
   const bool known = std::any_of(sets.begin(), sets.end(),
                                  [&](const DataSet& s) { return config.what == s.name; });
@@ -65,6 +95,7 @@ const VerbEntry kData([] {
               Json::array({Json::array({"smidgen data list", "what can be fetched"}),
                            Json::array({"smidgen data stdlib-functions --out data",
                                         "the set of the demonstration"}),
+                           Json::array({"smidgen data cache", "what is tokenised already"}),
                            Json::array({"smidgen data data/train.jsonl --model model.gguf",
                                         "rows, lengths, first row"})}),
               run_data};

@@ -6,6 +6,7 @@
 #include "smidgen/io/json_file.h"
 #include "smidgen/io/model_files.h"
 #include "smidgen/text/dataset_row.h"
+#include "smidgen/text/row_source.h"
 #include "smidgen/text/tokenizer.h"
 
 namespace smidgen {
@@ -36,19 +37,14 @@ Json quantiles(std::vector<int64_t> lengths) {
 Json show_data(const fs::path& file, const std::string& model) {
   std::shared_ptr<const Tokenizer> tokenizer;
   if (!model.empty()) tokenizer = load_tokenizer(open_model(model));
-  const std::string all = read_file(file);
+  RowSource source(file);
   std::vector<int64_t> lengths, tokens;
   std::string format, first_where;
   Json first;
-  size_t line = 0;
-  for (size_t at = 0; at < all.size();) {
-    ++line;
-    const size_t end = std::min(all.find('\n', at), all.size());
-    const std::string_view text(all.data() + at, end - at);
-    at = end + 1;
-    if (text.find_first_not_of(" \r\t") == std::string_view::npos) continue;
-    const std::string where = str(file.string(), ":", line);
-    Json row = parse_json(text, file.string(), static_cast<int64_t>(line));
+  for (RawRow raw; source.next(raw); source.release()) {
+    const std::string where = str(file.string(), ":", raw.line);
+    const Json row =
+        source.json() ? parse_json(raw.text, file.string(), raw.line) : Json{{"text", raw.text}};
     const auto [row_form, texts] = row_texts(row, where);
     const std::string form = to_string(row_form);
     if (format.empty()) {

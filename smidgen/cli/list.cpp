@@ -11,11 +11,13 @@ struct ListConfig {
 };
 template <class V>
 void fields(V& v, ListConfig& c) {
-  v("what", c.what, {.help = "verbs, methods, families, formats or policies; nothing lists all"});
+  v("what", c.what,
+    {.help = "verbs, methods, families, formats, policies or losses; nothing lists all"});
 }
 
 std::string plural(const std::string& word) {
   if (word == "data") return word;
+  if (word.ends_with("s")) return word + "es";
   return word.ends_with("y") ? word.substr(0, word.size() - 1) + "ies" : word + "s";
 }
 
@@ -68,7 +70,7 @@ void run_list(const Invocation& invocation) {
 
 const VerbEntry kList([] {
   return Verb{"list",
-              "List methods, families, formats, budget policies, verbs",
+              "List methods, families, formats, budget policies, losses, verbs",
               describe<ListConfig>(),
               "what",
               Json::array({Json::array({"smidgen list methods", "with their summaries"})}),

@@ -44,9 +44,9 @@ Json config_of(const Model& model, const ModelFiles& files, const std::string& d
     if (!largest || size(t) > size(*largest)) largest = &t;
   }
   SMIDGEN_ASSERT(largest);
-  const std::string name(torch_name(written_format(*largest, files, dtype)));
-  if (config.contains("torch_dtype")) config["torch_dtype"] = name;
-  if (config.contains("dtype") || !config.contains("torch_dtype")) config["dtype"] = name;
+  // dtype is read by transformers from 4.56 on, torch_dtype by those before.
+  for (const char* key : {"dtype", "torch_dtype"})
+    config[key] = std::string(torch_name(written_format(*largest, files, dtype)));
   return config;
 }
 

@@ -84,7 +84,8 @@ Format written_format(const ModelTensor& tensor, const ModelFiles& files,
   if (dtype == "fp16") return Format::f16;
   if (dtype != "native")
     throw Error(ErrorKind::usage,
-                str("dtype_out '", dtype, "' is not one of native, fp32, bf16, fp16"), "dtype_out");
+                str("dtype_out '", dtype, "' is not a format of Hugging Face folders"), "dtype_out",
+                "native, fp32, bf16, fp16; block formats belong to GGUF files: --format gguf");
   // GGUF has other names for its tensors; its plain formats are found through the model's storage.
   if (!files.tensors->contains(tensor.name))
     return tensor.format == "bf16" ? Format::bf16 : Format::f32;

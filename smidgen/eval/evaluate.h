@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "smidgen/nn/model.h"
@@ -28,7 +30,8 @@ struct EvalResult {
   double loss_sum = 0;
   int64_t tokens = 0;  // answer tokens
   int64_t samples = 0;
-  std::vector<SampleLoss> per_sample;  // in the order of the data set, when asked for
+  std::map<std::string, double> metrics;  // what a loss says beside itself: rewards ...
+  std::vector<SampleLoss> per_sample;     // in the order of the data set, when asked for
 
   double loss() const { return loss_sum / static_cast<double>(tokens); }
   double perplexity() const;  // exp(loss)

@@ -1,46 +1,16 @@
 #include "smidgen/io/dequantise.h"
 
 #include <bit>
-#include <cstring>
 
 #include "smidgen/base/error.h"
-#include "smidgen/io/little_endian.h"
+#include "smidgen/io/quants/block_codec.h"
 
 namespace smidgen {
 
 namespace {
 
-constexpr int kBlock = 32;
-
-void q8_0(const std::byte* block, float* out) {
-  const float d = f16_to_f32(load<uint16_t>(block));
-  const auto* q = reinterpret_cast<const int8_t*>(block + 2);
-  for (int j = 0; j < kBlock; ++j) out[j] = static_cast<float>(q[j]) * d;
-}
-
-void q4_0(const std::byte* block, float* out) {
-  const float d = f16_to_f32(load<uint16_t>(block));
-  const auto* q = reinterpret_cast<const uint8_t*>(block + 2);
-  for (int j = 0; j < kBlock / 2; ++j) {
-    out[j] = static_cast<float>((q[j] & 15) - 8) * d;
-    out[j + kBlock / 2] = static_cast<float>((q[j] >> 4) - 8) * d;
-  }
-}
-
-// Two roundings, product then sum: a fused multiply-add would differ from the reference in the last
-// bit.
-void q4_1(const std::byte* block, float* out) {
-  const float d = f16_to_f32(load<uint16_t>(block));
-  const float m = f16_to_f32(load<uint16_t>(block + 2));
-  const auto* q = reinterpret_cast<const uint8_t*>(block + 4);
-  for (int j = 0; j < kBlock / 2; ++j) {
-    out[j] = static_cast<float>(q[j] & 15) * d + m;
-    out[j + kBlock / 2] = static_cast<float>(q[j] >> 4) * d + m;
-  }
-}
-
-void require_readable(Format format) {
-  if (info(format).readable) return;
+const BlockCodec& require_codec(Format format) {
+  if (const BlockCodec* codec = find_codec(format)) return *codec;
   std::vector<std::string_view> known;
   for (const FormatInfo& type : formats()) {
     if (type.readable) known.push_back(type.name);
@@ -106,28 +76,10 @@ void f32_to_f16(std::span<const float> in, std::span<uint16_t> out) {
 }
 
 void to_f32(Format format, const std::byte* bytes, int64_t count, float* out) {
-  require_readable(format);
-  const FormatInfo& type = info(format);
-  SMIDGEN_ASSERT(count >= 0 && count % type.elements == 0);
-  if (count == 0) return;
-  switch (format) {
-    case Format::f32:
-      std::memcpy(out, bytes, static_cast<size_t>(count) * sizeof(float));
-      return;
-    case Format::f64:
-      for (int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(load<double>(bytes + 8 * i));
-      return;
-    case Format::f16:
-      for (int64_t i = 0; i < count; ++i) out[i] = f16_to_f32(load<uint16_t>(bytes + 2 * i));
-      return;
-    case Format::bf16:
-      for (int64_t i = 0; i < count; ++i) out[i] = bf16_to_f32(load<uint16_t>(bytes + 2 * i));
-      return;
-    default:
-      break;
-  }
-  const auto block = format == Format::q8_0 ? q8_0 : format == Format::q4_0 ? q4_0 : q4_1;
-  for (int64_t i = 0; i < count / kBlock; ++i) block(bytes + i * type.bytes, out + i * kBlock);
+  const BlockCodec& codec = require_codec(format);
+  const int64_t elements = info(format).elements;
+  SMIDGEN_ASSERT(count >= 0 && count % elements == 0);
+  if (count > 0) codec.decode(bytes, count / elements, out);
 }
 
 void to_f32(const TensorView& view, std::span<float> out) {

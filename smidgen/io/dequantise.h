@@ -1,10 +1,10 @@
 // Stored elements to fp32. Every format in the list is bit-exact with PyPI gguf 0.19.0 (quants.py),
 // NaN payloads of half formats included. Input bytes may be unaligned.
-//   f32 f64 f16 bf16   the value (f64 rounded to nearest even)
-//   q8_0  blocks of 32: fp16 d, 32 int8;          x = q d
-//   q4_0  blocks of 32: fp16 d, 16 bytes;         x = (q - 8) d
-//   q4_1  blocks of 32: fp16 d, fp16 m, 16 bytes; x = q d + m
-// In both 4-bit formats byte j holds element j in its low and element j + 16 in its high half.
+//   f64              rounded to nearest even
+//   f32 f16 bf16     the value
+//   f8_e4m3 f8_e5m2  the value (equal to torch's)
+//   q... iq... tq... mxfp4 nvfp4    formulas beside the code, io/quants/
+// q8_1 and q8_k exist in memory only and never lie in files.
 #pragma once
 
 #include <cstddef>

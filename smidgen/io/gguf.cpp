@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "smidgen/io/gguf_types.h"
 #include "smidgen/io/little_endian.h"
 
 namespace smidgen {
@@ -9,28 +10,8 @@ namespace smidgen {
 namespace {
 
 constexpr uint64_t kMaxString = uint64_t{1} << 30;
-constexpr uint32_t kMaxDims = 4;
-constexpr size_t kMaxName = 63;  // GGML_MAX_NAME counts the final zero
 // The least that one entry can take; a larger count than the rest of the file could hold is a lie.
 constexpr uint64_t kLeastPair = 8 + 1 + 4 + 1, kLeastTensor = 8 + 1 + 4 + 4 + 8;
-
-struct GgmlType {
-  uint32_t id;
-  Format format;
-};
-
-// ggml's numbers; the gaps are types that were withdrawn.
-constexpr GgmlType kTypes[] = {
-    {0, Format::f32},      {1, Format::f16},     {2, Format::q4_0},     {3, Format::q4_1},
-    {6, Format::q5_0},     {7, Format::q5_1},    {8, Format::q8_0},     {9, Format::q8_1},
-    {10, Format::q2_k},    {11, Format::q3_k},   {12, Format::q4_k},    {13, Format::q5_k},
-    {14, Format::q6_k},    {15, Format::q8_k},   {16, Format::iq2_xxs}, {17, Format::iq2_xs},
-    {18, Format::iq3_xxs}, {19, Format::iq1_s},  {20, Format::iq4_nl},  {21, Format::iq3_s},
-    {22, Format::iq2_s},   {23, Format::iq4_xs}, {24, Format::i8},      {25, Format::i16},
-    {26, Format::i32},     {27, Format::i64},    {28, Format::f64},     {29, Format::iq1_m},
-    {30, Format::bf16},    {34, Format::tq1_0},  {35, Format::tq2_0},   {39, Format::mxfp4},
-    {40, Format::nvfp4},
-};
 
 constexpr uint64_t kWidth[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};  // by GgufType
 
@@ -139,12 +120,12 @@ TensorInfo tensor_info(Cursor& in) {
   const auto fail = [&](const std::string& message) {
     in.fail(str("tensor '", tensor.name, "': ", message), tensor.entry);
   };
-  if (tensor.name.empty() || tensor.name.size() > kMaxName) {
-    in.fail(str("a tensor name has ", tensor.name.size(), " bytes, not 1 to ", kMaxName),
+  if (tensor.name.empty() || tensor.name.size() > kGgufMaxName) {
+    in.fail(str("a tensor name has ", tensor.name.size(), " bytes, not 1 to ", kGgufMaxName),
             tensor.entry);
   }
   const auto dims = in.number<uint32_t>("a dimension count");
-  if (dims > kMaxDims) fail(str(dims, " dimensions, at most ", kMaxDims, " are allowed"));
+  if (dims > kGgufMaxDims) fail(str(dims, " dimensions, at most ", kGgufMaxDims, " are allowed"));
   tensor.shape.resize(dims);
   for (uint32_t i = 0; i < dims; ++i) {
     const auto size = in.number<uint64_t>("a dimension");
@@ -154,12 +135,9 @@ TensorInfo tensor_info(Cursor& in) {
     tensor.shape[dims - 1 - i] = static_cast<int64_t>(size);
   }
   const auto id = in.number<uint32_t>("a tensor type");
-  const GgmlType* type = nullptr;
-  for (const GgmlType& known : kTypes) {
-    if (known.id == id) type = &known;
-  }
-  if (!type) fail(str("unknown ggml type ", id));
-  tensor.format = type->format;
+  const std::optional<Format> format = ggml_format(id);
+  if (!format) fail(str("unknown ggml type ", id));
+  tensor.format = *format;
   const auto bytes = packed_bytes(tensor.format, tensor.shape);
   if (!bytes) {
     fail(str("the shape ", shape_str(tensor.shape),

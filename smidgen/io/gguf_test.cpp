@@ -89,7 +89,7 @@ TEST_F(GoldenGguf, Tensors) {
   EXPECT_EQ(half, (std::vector<float>{0, 1, 2, 3, 4, 5}));
   EXPECT_EQ(norm, (std::vector<float>{0, 1, 2, 3, 4}));
   std::vector<float> out(1536);
-  expect_words(error_of([&] { to_f32(file.view("Q4_K.weight"), out); }), "unsupported|q4_k");
+  to_f32(file.view("Q4_K.weight"), out);
   expect_words(error_of([&] { file.view("half.wieght"); }), "did you mean 'half.weight'");
 }
 

@@ -224,7 +224,8 @@ ModelFiles open_model(const std::string& spec) {
     open_gguf(model);
   }
   for (size_t i = 1; i < parts.size(); ++i) {
-    if (!path_exists(parts[i] / "adapter_config.json")) {
+    const bool gguf_file = parts[i].extension() == ".gguf" && !is_folder(parts[i]);
+    if (!gguf_file && !path_exists(parts[i] / "adapter_config.json")) {
       throw Error(ErrorKind::mismatch,
                   path_exists(parts[i] / "config.json")
                       ? "this is a base model, and an adapter is needed after '+'"

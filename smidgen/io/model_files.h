@@ -32,7 +32,7 @@ struct ModelFiles {
   std::shared_ptr<const TensorStore> tensors;
   std::shared_ptr<const GgufFile> gguf;  // null for folders
   std::vector<fs::path> weight_files;    // sorted
-  std::vector<fs::path> adapters;        // folders named after '+', in order; not opened here
+  std::vector<fs::path> adapters;        // named after '+', in order; not opened here
   // No tensor of its own for the output matrix (lm_head.weight, output.weight): tied to the
   // embedding, if the model has such a matrix at all.
   bool lm_head_absent = false;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "smidgen/io/json_file.h"
+#include "smidgen/io/json_member.h"
 #include "smidgen/io/little_endian.h"
 #include "smidgen/io/safetensors_header.h"
 
@@ -149,8 +150,7 @@ std::shared_ptr<TensorStore> open_sharded(const fs::path& index_json) {
     if (!value.is_string()) fail(str("weight_map[\"", name, "\"] is not a file name"));
     const auto& shard = value.get_ref<const std::string&>();
     // An index from elsewhere must not make us open files outside its folder.
-    if (shard.empty() || shard == "." || shard == ".." || shard.find('/') != std::string::npos ||
-        shard.find('\\') != std::string::npos || shard.find('\0') != std::string::npos) {
+    if (!is_plain_name(shard)) {
       fail(str("weight_map[\"", name, "\"] is ", value.dump(),
                ", not a plain file name beside the index"));
     }

@@ -1,10 +1,26 @@
 #include "smidgen/nn/batch.h"
 
+#include <algorithm>
+
 #include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 
 namespace smidgen {
+
+Rows select(const Rows& rows, const at::Tensor& picked) {
+  const int64_t* first = picked.const_data_ptr<int64_t>();
+  const int64_t* last = first + picked.numel();
+  const auto before = [&](int64_t row) { return std::lower_bound(first, last, row) - first; };
+  Rows fewer;
+  fewer.count = picked.numel();
+  fewer.grad_begin = before(rows.grad_begin);
+  for (const Segment& s : rows.segments) {
+    const Segment part{s.slot, before(s.begin), before(s.end)};
+    if (part.begin < part.end) fewer.segments.push_back(part);
+  }
+  return fewer;
+}
 
 Stream make_stream(const std::vector<std::span<const int32_t>>& sequences,
                    const std::vector<int>& slots, const std::vector<int64_t>& offsets) {

@@ -24,6 +24,9 @@ struct Rows {
   int64_t grad_begin = 0;  // first row that is trained; earlier rows are only served
 };
 
+// What the rows `picked` (int64, ascending) of a larger set are: the same segments, fewer rows.
+Rows select(const Rows& rows, const at::Tensor& picked);
+
 // n rows, s sequences.
 struct Stream {
   at::Tensor ids;        // int64 [n]

@@ -104,6 +104,12 @@ struct Head {
   }
 };
 
+// d shaped / d plain, from the shaped logits.
+at::Tensor shape_slope(const at::Tensor& shaped, const LogitShape& shape) {
+  if (shape.softcap == 0) return at::full({1}, shape.scale, at::kFloat);
+  return (1 - (shaped / shape.softcap).square()).mul_(shape.scale);
+}
+
 struct Scored {
   at::Tensor loss, dhidden, dweight;
 };
@@ -111,7 +117,8 @@ struct Scored {
 // Multiplies, scores and differentiates block by block, over rows that have a target and a weight
 // only.
 Scored score(const at::Tensor& hidden, const Head& head, const at::Tensor& targets,
-             const at::Tensor& weights, bool want_hidden, bool want_weight) {
+             const at::Tensor& weights, const LogitShape& shape, bool want_hidden,
+             bool want_weight) {
   const int64_t n = hidden.size(0), v = head.vocabulary();
   const int64_t* target = targets.const_data_ptr<int64_t>();
   const float* weight = pointer(weights);
@@ -131,13 +138,21 @@ Scored score(const at::Tensor& hidden, const Head& head, const at::Tensor& targe
     const at::Tensor ids = rows.narrow(0, begin, count);
     const at::Tensor h = hidden.index_select(0, ids), wanted = targets.index_select(0, ids);
     const at::Tensor share = weights.defined() ? weights.index_select(0, ids) : at::Tensor();
-    const at::Tensor logits = head.logits(h).contiguous();
+    at::Tensor logits = head.logits(h).contiguous();
+    at::Tensor slope;  // of the shaped logits by the plain ones
+    if (!shape.plain()) {
+      const at::ScalarType dtype = logits.scalar_type();
+      const at::Tensor shaped = shape_logits(logits.to(at::kFloat), shape);
+      if (want_hidden || want_weight) slope = shape_slope(shaped, shape);
+      logits = shaped.to(dtype).contiguous();
+    }
     with_element(logits, [&](auto* x) {
       using T = std::remove_pointer_t<decltype(x)>;
       cross_entropy_rows(count, v, static_cast<const T*>(x), wanted.const_data_ptr<int64_t>(),
                          pointer(share), losses.data() + begin,
                          want_hidden || want_weight ? x : nullptr);
     });
+    if (slope.defined()) logits.mul_(slope);
     if (want_hidden) out.dhidden.index_copy_(0, ids, head.back(logits).to(hidden.scalar_type()));
     if (want_weight) {
       out.dweight.add_(at::matmul(logits.t(), h.to(logits.scalar_type())));
@@ -152,12 +167,12 @@ struct LinearCrossEntropy : Function<LinearCrossEntropy> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden,
                             const std::optional<at::Tensor>& dense, const BaseWeight* base,
                             const at::Tensor& targets, const std::optional<at::Tensor>& weights,
-                            at::ScalarType arithmetic, bool recording) {
+                            at::ScalarType arithmetic, const LogitShape* shape, bool recording) {
     const bool want_hidden = recording && hidden.requires_grad();
     const bool want_weight = recording && dense && dense->requires_grad();
     const Head head{base, dense ? dense->detach().to(arithmetic) : at::Tensor()};
     const Scored scored = score(hidden.detach(), head, targets, weights.value_or(at::Tensor()),
-                                want_hidden, want_weight);
+                                *shape, want_hidden, want_weight);
     ctx->saved_data["dhidden"] = scored.dhidden;
     ctx->saved_data["dweight"] = scored.dweight;
     return scored.loss;
@@ -168,7 +183,7 @@ struct LinearCrossEntropy : Function<LinearCrossEntropy> {
       const at::Tensor gradient = ctx->saved_data[name].toTensor();
       return gradient.defined() ? gradient * grads[0].to(gradient.scalar_type()) : at::Tensor();
     };
-    return {scaled("dhidden"), scaled("dweight"), {}, {}, {}, {}, {}};
+    return {scaled("dhidden"), scaled("dweight"), {}, {}, {}, {}, {}, {}};
   }
 };
 
@@ -192,6 +207,13 @@ at::Tensor cross_entropy_ref(const at::Tensor& logits, const at::Tensor& targets
   const at::Tensor losses =
       torch::where(targets == kIgnoreTarget, torch::zeros_like(picked), -picked);
   return weights.defined() ? (losses * weights).sum() : losses.sum();
+}
+
+at::Tensor shape_logits(const at::Tensor& logits, const LogitShape& shape) {
+  if (shape.plain()) return logits;
+  const at::Tensor wide = logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
+  const at::Tensor z = wide * shape.scale;
+  return shape.softcap == 0 ? z : torch::tanh(z / shape.softcap) * shape.softcap;
 }
 
 at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets,
@@ -224,42 +246,47 @@ struct BaseProduct : Function<BaseProduct> {
 }  // namespace
 
 at::Tensor linear_cross_entropy_ref(const at::Tensor& hidden, const BaseWeight& head,
-                                    const at::Tensor& targets, const at::Tensor& weights) {
-  return cross_entropy_ref(BaseProduct::apply(hidden, &head), targets, weights);
+                                    const at::Tensor& targets, const at::Tensor& weights,
+                                    const LogitShape& shape) {
+  return cross_entropy_ref(shape_logits(BaseProduct::apply(hidden, &head), shape), targets,
+                           weights);
 }
 
 at::Tensor linear_cross_entropy_ref(const at::Tensor& hidden, const at::Tensor& head,
                                     const at::Tensor& targets, const at::Tensor& weights,
-                                    Arithmetic arithmetic) {
+                                    Arithmetic arithmetic, const LogitShape& shape) {
   const at::ScalarType dtype =
       hidden.scalar_type() == at::kDouble ? at::kDouble : scalar_type(arithmetic);
-  return cross_entropy_ref(torch::linear(hidden.to(dtype), head.to(dtype)), targets, weights);
+  return cross_entropy_ref(shape_logits(torch::linear(hidden.to(dtype), head.to(dtype)), shape),
+                           targets, weights);
 }
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head,
-                                const at::Tensor& targets, const at::Tensor& weights) {
+                                const at::Tensor& targets, const at::Tensor& weights,
+                                const LogitShape& shape) {
   check_head(hidden, {&head, {}}, targets, weights);
   if (kernels_mode() == KernelsMode::ref) {
-    return linear_cross_entropy_ref(hidden, head, targets, weights);
+    return linear_cross_entropy_ref(hidden, head, targets, weights, shape);
   }
   return LinearCrossEntropy::apply(hidden, std::optional<at::Tensor>(), &head, targets.contiguous(),
-                                   given(weights), head.dtype(), at::GradMode::is_enabled());
+                                   given(weights), head.dtype(), &shape,
+                                   at::GradMode::is_enabled());
 }
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head,
                                 const at::Tensor& targets, const at::Tensor& weights,
-                                Arithmetic arithmetic) {
+                                Arithmetic arithmetic, const LogitShape& shape) {
   if (head.dim() != 2) {
     throw Error(ErrorKind::mismatch,
                 str("[linear_cross_entropy] an output layer ", shape_str(head.sizes())));
   }
   check_head(hidden, {nullptr, head}, targets, weights);
   if (kernels_mode() == KernelsMode::ref) {
-    return linear_cross_entropy_ref(hidden, head, targets, weights, arithmetic);
+    return linear_cross_entropy_ref(hidden, head, targets, weights, arithmetic, shape);
   }
   return LinearCrossEntropy::apply(hidden, std::optional<at::Tensor>(head), nullptr,
                                    targets.contiguous(), given(weights), scalar_type(arithmetic),
-                                   at::GradMode::is_enabled());
+                                   &shape, at::GradMode::is_enabled());
 }
 
 }  // namespace smidgen

@@ -1,29 +1,18 @@
-// Decoder-only transformers as data: a family fills in a DecoderSpec and a table of tensor names.
-//   x = embed(ids);  per layer: x += o(attention(rope(q, k), v));  x += down(silu(gate) * up);
-//   hidden = norm(x)
-// Letters: n rows, d width, h heads, v vocabulary.
+// Decoder-only transformers: one class for all of them, composed of ops. What differs between
+// families is a field of DecoderSpec or a row of the tensor table, never another forward pass.
+//   x = scale_e embed(ids) (+ positions(p));  per layer
+//     x += scale_r post_norm(o(attention(rope(norm(q)), rope(norm(k)), v)(attention_norm(x))))
+//     x += scale_r post_norm(down(f(gate) * up)(mlp_norm(x)))
+//   hidden = norm(x);  logits = softcap(scale_l head(hidden))
+// A part that the table does not list is left out: post norms, q and k norms, the gate. With
+// `parallel` both lines read the x before either. A mixture of experts stands for the MLP where the
+// block says so. Letters: n rows, d width, h heads, v vocabulary.
 #pragma once
 
+#include "smidgen/nn/decoder_spec.h"
 #include "smidgen/nn/model.h"
-#include "smidgen/nn/ops.h"
-#include "smidgen/nn/weight_table.h"
 
 namespace smidgen {
-
-struct DecoderSpec {
-  std::string family;
-  int64_t layers = 0, width = 0, heads = 0, kv_heads = 0, head_dim = 0, inner = 0, vocabulary = 0,
-          context = 0;
-  double norm_eps = 1e-6;
-  double rope_theta = 10000;
-  bool attention_bias = false;  // on q, k, v and o
-  bool mlp_bias = false;        // on gate, up and down
-  bool tied = false;            // the output matrix is the embedding
-};
-
-// Checks the numbers against each other (heads divide, nothing is zero or absurd) before anything
-// is allocated.
-void validate(const DecoderSpec& spec, const std::string& where);
 
 class Decoder : public Model {
  public:
@@ -36,29 +25,58 @@ class Decoder : public Model {
   std::vector<ModelTensor> tensors() const override;
 
  private:
-  struct Block {
-    NormHost* attention_norm;
-    LinearGroup* qkv;
-    LinearGroup* out;
-    NormHost* mlp_norm;
-    LinearGroup* gate_up;
-    LinearGroup* down;
+  struct Mlp {
+    LinearGroup* up = nullptr;  // gate and up, or up alone
+    LinearGroup* down = nullptr;
   };
-  at::Tensor attend(const Block& block, int64_t layer, const at::Tensor& h, const Stream& stream,
-                    KvCache* cache) const;
+  // A null pointer is a part that the family does not have.
+  struct Block {
+    BlockSpec spec;
+    NormHost *attention_norm = nullptr, *query_norm = nullptr, *key_norm = nullptr;
+    NormHost *post_attention_norm = nullptr, *mlp_norm = nullptr, *post_mlp_norm = nullptr;
+    LinearGroup *qkv = nullptr, *out = nullptr;
+    Mlp mlp;
+    LinearGroup* router = nullptr;
+    std::vector<Mlp> experts;
+  };
+  struct Heads {
+    at::Tensor q, k, v;  // [n, h, head_dim]
+  };
+
+  // decoder_load.cpp
+  LinearGroup* linear(WeightReader& weights, const LoadOptions& options,
+                      const std::vector<Part>& parts, int64_t layer = -1, int64_t expert = -1);
+  NormHost* norm(WeightReader& weights, Part part, int64_t layer = -1);
+  EmbeddingHost* embedding(WeightReader& weights, const LoadOptions& options, Part part);
+  Mlp mlp(WeightReader& weights, const LoadOptions& options, int64_t layer, int64_t expert);
+  Block block(WeightReader& weights, const LoadOptions& options, int64_t layer);
+
+  // decoder.cpp
   void check_stream(const Stream& stream, const KvCache* cache) const;
-  const RopeTable& rope_for(int64_t positions) const;
-  LinearGroup* linear(WeightReader& weights, const LoadOptions& options, const std::string& prefix,
-                      const std::vector<std::pair<std::string, int64_t>>& parts, int64_t in,
-                      bool bias);
-  NormHost* norm(WeightReader& weights, const std::string& name);
+  at::Tensor embed(const Stream& stream) const;
+  Heads heads(const Block& block, const at::Tensor& x, const Rows& rows) const;
+  at::Tensor attend(const Block& block, int64_t layer, const at::Tensor& x, const Stream& stream,
+                    KvCache* cache) const;
+  at::Tensor attend_cached(const Block& block, int64_t layer, const Heads& h, const Stream& stream,
+                           KvCache& cache) const;
+  at::Tensor run(const Mlp& mlp, const at::Tensor& x, const Rows& rows) const;
+  at::Tensor mix(const Block& block, const at::Tensor& x, const Rows& rows) const;
+  // `y` on its way back into the stream.
+  at::Tensor residual(const at::Tensor& y, const NormHost* post, const Rows& rows) const;
+  RopeTables* rope_of(const Block& block) const {
+    return block.spec.rope < 0 ? nullptr : &ropes_[static_cast<size_t>(block.spec.rope)];
+  }
 
   DecoderSpec spec_;
-  EmbeddingHost* embedding_;
+  EmbeddingHost* embedding_ = nullptr;
+  EmbeddingHost* positions_ = nullptr;
   std::vector<Block> blocks_;
-  NormHost* norm_;
-  LinearGroup* head_;
-  mutable RopeTable rope_;
+  NormHost* norm_ = nullptr;
+  LinearGroup* head_ = nullptr;
+  bool interleaved_ = false;  // q, k and v of one head lie next to each other
+  bool gated_ = false;
+  LogitShape logit_shape_;
+  mutable std::vector<RopeTables> ropes_;
 };
 
 }  // namespace smidgen

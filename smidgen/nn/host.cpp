@@ -60,14 +60,23 @@ at::Tensor EmbeddingHost::forward(const at::Tensor& ids, const Rows& rows) const
   return at::cat(blocks, 0);
 }
 
+at::Tensor NormHost::apply(const at::Tensor& x, const at::Tensor& weight,
+                           at::ScalarType out) const {
+  return rms_norm(x, offset_ == 0 ? weight : weight + offset_, eps_, out);
+}
+
 at::Tensor NormHost::forward(const at::Tensor& x, const Rows& rows, at::ScalarType out) const {
-  const at::Tensor base = weight().current().tile(0, x.size(1)).view({x.size(1)});
-  if (!attached(rows)) return rms_norm(x, base, eps_, out);
+  const int64_t width = sites_.front().out;
+  const at::Tensor base = weight().current().tile(0, width).view({width});
+  const auto normed = [&](const at::Tensor& part, const at::Tensor& w) {
+    return apply(part.reshape({-1, width}), w, out).view(part.sizes());
+  };
+  if (!attached(rows)) return normed(x, base);
   Tensors blocks;
   for (const Segment& segment : rows.segments) {
     const at::Tensor dense = replacement(tables_[0], segment.slot);
-    blocks.push_back(rms_norm(x.narrow(0, segment.begin, segment.end - segment.begin),
-                              dense.defined() ? dense : base, eps_, out));
+    blocks.push_back(normed(x.narrow(0, segment.begin, segment.end - segment.begin),
+                            dense.defined() ? dense.view({width}) : base));
   }
   return at::cat(blocks, 0);
 }

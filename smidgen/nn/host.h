@@ -101,16 +101,20 @@ class EmbeddingHost : public Host {
   at::Tensor forward(const at::Tensor& ids, const Rows& rows) const;
 };
 
-// y = x / sqrt(mean(x^2) + eps) * weight  (RMSNorm, arXiv:1910.07467). The weight is held as a
-// matrix [width, 1], so that merging and files treat it like any other.
+// y = x / sqrt(mean(x^2) + eps) * (offset + weight)  (RMSNorm, arXiv:1910.07467; Gemma's offset is
+// 1). The weight is held as a matrix [width, 1], so that merging and files treat it like any other.
+// Rows of k widths are k vectors, each normed by itself: the heads of q and k.
 class NormHost : public Host {
  public:
-  NormHost(Site site, std::shared_ptr<HostedWeight> weight, double eps)
-      : Host({std::move(site)}, std::move(weight)), eps_(eps) {}
+  NormHost(Site site, std::shared_ptr<HostedWeight> weight, double eps, double offset = 0)
+      : Host({std::move(site)}, std::move(weight)), eps_(eps), offset_(offset) {}
+  // x [n, k width] -> [n, k width] of dtype `out`
   at::Tensor forward(const at::Tensor& x, const Rows& rows, at::ScalarType out = at::kFloat) const;
 
- private:
-  double eps_;
+ protected:
+  // x [m, width], weight [width]
+  virtual at::Tensor apply(const at::Tensor& x, const at::Tensor& weight, at::ScalarType out) const;
+  double eps_, offset_;
 };
 
 }  // namespace smidgen

@@ -101,6 +101,31 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, a
   return RmsNorm::apply(x.to(at::kFloat), weight.to(at::kFloat), eps, out);
 }
 
+// --- layer_norm
+// -------------------------------------------------------------------------------------------------
+
+at::Tensor layer_norm_ref(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                          double eps, at::ScalarType out) {
+  const at::Tensor wide = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
+  const at::Tensor centred = wide - wide.mean(-1, true);
+  const at::Tensor y =
+      weight * (centred * torch::rsqrt(centred.square().mean(-1, true) + eps)) + bias;
+  return y.scalar_type() == at::kDouble ? y : y.to(out);
+}
+
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                      double eps, at::ScalarType out) {
+  require(x.dim() == 2 && weight.dim() == 1 && weight.size(0) == x.size(1) &&
+              bias.sizes() == weight.sizes(),
+          "layer_norm",
+          str("rows ", shape_str(x.sizes()), ", weight ", shape_str(weight.sizes()), " and bias ",
+              shape_str(bias.sizes())));
+  if (kernels_mode() == KernelsMode::ref) return layer_norm_ref(x, weight, bias, eps, out);
+  return torch::layer_norm(x.to(at::kFloat), weight.sizes(), weight.to(at::kFloat),
+                           bias.to(at::kFloat), eps)
+      .to(out);
+}
+
 // --- swiglu
 // -----------------------------------------------------------------------------------------------------
 
@@ -166,8 +191,10 @@ RopeTable rope_table(const at::Tensor& inverse_frequencies, int64_t positions, d
 namespace {
 
 at::Tensor turn_ref(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-  const std::vector<at::Tensor> halves = x.chunk(2, -1);
-  return torch::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1)
+  const int64_t half = cos.size(-1);
+  const at::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half);
+  const at::Tensor rest = x.narrow(-1, 2 * half, x.size(-1) - 2 * half);
+  return torch::cat({a * cos - b * sin, b * cos + a * sin, rest.to(cos.scalar_type())}, -1)
       .to(x.scalar_type());
 }
 
@@ -217,8 +244,8 @@ std::pair<at::Tensor, at::Tensor> rope_ref(const at::Tensor& q, const at::Tensor
 std::pair<at::Tensor, at::Tensor> rope(const at::Tensor& q, const at::Tensor& k,
                                        const RopeTable& table, const at::Tensor& positions) {
   const int64_t half = table.cos.size(1);
-  require(q.dim() == 3 && k.dim() == 3 && q.size(0) == k.size(0) && q.size(2) == 2 * half &&
-              k.size(2) == 2 * half && positions.dim() == 1 && positions.size(0) == q.size(0),
+  require(q.dim() == 3 && k.dim() == 3 && q.size(0) == k.size(0) && q.size(2) >= 2 * half &&
+              k.size(2) == q.size(2) && positions.dim() == 1 && positions.size(0) == q.size(0),
           "rope",
           str("q ", shape_str(q.sizes()), ", k ", shape_str(k.sizes()), ", positions ",
               shape_str(positions.sizes()), " and angles of ", half, " pairs"));
@@ -231,8 +258,19 @@ std::pair<at::Tensor, at::Tensor> rope(const at::Tensor& q, const at::Tensor& k,
     }
   }
   if (kernels_mode() == KernelsMode::ref) return rope_ref(q, k, table, rows);
+  if (q.size(2) > 2 * half) {
+    const auto turned = rope(q.narrow(2, 0, 2 * half), k.narrow(2, 0, 2 * half), table, rows);
+    const auto whole = [&](const at::Tensor& part, const at::Tensor& x) {
+      return torch::cat({part, x.narrow(2, 2 * half, x.size(2) - 2 * half)}, 2);
+    };
+    return {whole(turned.first, q), whole(turned.second, k)};
+  }
   const variable_list turned = Rope::apply(q, k, table.cos, table.sin, rows);
   return {turned[0], turned[1]};
+}
+
+at::Tensor rope(const at::Tensor& x, const RopeTable& table, const at::Tensor& positions) {
+  return rope(x, x.narrow(1, 0, 0), table, positions).first;
 }
 
 // --- embedding

@@ -47,6 +47,14 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
 at::Tensor rms_norm_ref(const at::Tensor& x, const at::Tensor& weight, double eps,
                         at::ScalarType out = at::kFloat);
 
+// y = weight * (x - mean(x)) / sqrt(var(x) + eps) + bias, per row; var divides by d. x [n, d],
+// weight and bias [d] fp32 -> y [n, d] of dtype `out`. Ba et al. 2016 (arXiv 1607.06450). The fast
+// path is torch's.
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                      double eps, at::ScalarType out = at::kFloat);
+at::Tensor layer_norm_ref(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                          double eps, at::ScalarType out = at::kFloat);
+
 // silu(gate) * up, element by element, silu(a) = a / (1 + exp(-a)). gate, up [n, d]; rows may be
 // strided (the two halves of one product), columns not. Shazeer 2020 (arXiv 2002.05202).
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
@@ -63,13 +71,15 @@ RopeTable rope_table(const at::Tensor& inverse_frequencies, int64_t positions,
 // theta^(-2j / head_dim), fp32 [head_dim / 2].
 at::Tensor rope_frequencies(int64_t head_dim, double theta);
 
-// Rotary embedding in HF's half-split order: the pair (x_j, x_{j + head_dim/2}) turns by the angle
-// of its row's position. q [n, h, head_dim], k [n, h_kv, head_dim], positions int64 [n]. Su et al.
-// 2021 (arXiv 2104.09864).
+// Rotary embedding in HF's half-split order: the pair (x_j, x_{j + r/2}) turns by the angle of its
+// row's position, r being twice the table's width; dimensions from r on stay as they are. q [n, h,
+// head_dim], k [n, h_kv, head_dim], positions int64 [n]. Su et al. 2021 (arXiv 2104.09864).
 std::pair<at::Tensor, at::Tensor> rope(const at::Tensor& q, const at::Tensor& k,
                                        const RopeTable& table, const at::Tensor& positions);
 std::pair<at::Tensor, at::Tensor> rope_ref(const at::Tensor& q, const at::Tensor& k,
                                            const RopeTable& table, const at::Tensor& positions);
+// One tensor alone.
+at::Tensor rope(const at::Tensor& x, const RopeTable& table, const at::Tensor& positions);
 
 // Rows of a table by id, fp32 [n, d]. Of a frozen base (no gradient) or of a trainable table [v,
 // d]. Beside torch.h write smidgen::embedding: at::embedding takes two tensors too.
@@ -87,19 +97,31 @@ at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets,
 at::Tensor cross_entropy_ref(const at::Tensor& logits, const at::Tensor& targets,
                              const at::Tensor& weights = {});
 
-// cross_entropy(hidden W^T, ...) without the logits [n, v] ever existing whole: blocks of rows are
-// multiplied, scored and turned into gradients at once, so the backward pass only scales. Rows
-// without a target or weight cost nothing. hidden [n, d]; the head is frozen (and must outlive the
-// backward pass), or a dense trainable fp32 [v, d] whose product runs in `arithmetic`.
+// What happens to logits before they are scored: z = scale x, then z = softcap tanh(z / softcap);
+// softcap 0 is none (Gemma 2, arXiv 2408.00118; Granite scales).
+struct LogitShape {
+  double scale = 1, softcap = 0;
+  bool plain() const { return scale == 1 && softcap == 0; }
+};
+at::Tensor shape_logits(const at::Tensor& logits, const LogitShape& shape);
+
+// cross_entropy(shape(hidden W^T), ...) without the logits [n, v] ever existing whole: blocks of
+// rows are multiplied, scored and turned into gradients at once, so the backward pass only scales.
+// Rows without a target or weight cost nothing. hidden [n, d]; the head is frozen (and must outlive
+// the backward pass), or a dense trainable fp32 [v, d] whose product runs in `arithmetic`.
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const BaseWeight& head,
-                                const at::Tensor& targets, const at::Tensor& weights = {});
+                                const at::Tensor& targets, const at::Tensor& weights = {},
+                                const LogitShape& shape = {});
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head,
                                 const at::Tensor& targets, const at::Tensor& weights = {},
-                                Arithmetic arithmetic = Arithmetic::fp32);
+                                Arithmetic arithmetic = Arithmetic::fp32,
+                                const LogitShape& shape = {});
 at::Tensor linear_cross_entropy_ref(const at::Tensor& hidden, const BaseWeight& head,
-                                    const at::Tensor& targets, const at::Tensor& weights = {});
+                                    const at::Tensor& targets, const at::Tensor& weights = {},
+                                    const LogitShape& shape = {});
 at::Tensor linear_cross_entropy_ref(const at::Tensor& hidden, const at::Tensor& head,
                                     const at::Tensor& targets, const at::Tensor& weights = {},
-                                    Arithmetic arithmetic = Arithmetic::fp32);
+                                    Arithmetic arithmetic = Arithmetic::fp32,
+                                    const LogitShape& shape = {});
 
 }  // namespace smidgen

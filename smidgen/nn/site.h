@@ -24,8 +24,9 @@ struct Site {
   bool bias = false;
   int64_t layer = -1;  // first number in the path, -1 outside the blocks
   bool output_head =
-      false;            // maps the last hidden state to the vocabulary; "all-linear" leaves it out
-  std::string tied_to;  // site that owns the same weight, empty when the weight is its own
+      false;  // maps the last hidden state to the vocabulary; "all-linear" leaves it out
+  bool transposed = false;  // HF's files hold the weight as [in, out]: GPT-2's Conv1D
+  std::string tied_to;      // site that owns the same weight, empty when the weight is its own
 };
 
 // The sites that `targets` picks, in model order: "all-linear" is every linear site but the output

@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include "smidgen/base/rng.h"
+#include "smidgen/nn/families/registry.h"
 
 namespace smidgen {
 
@@ -58,42 +59,78 @@ Json config_of(const TinySpec& s) {
 
 }  // namespace
 
-ModelFiles tiny_llama_files(const TinySpec& s) {
-  auto table = std::make_shared<OwningTable>("tiny model in memory");
-  const auto matrix = [&](const std::string& name, int64_t out, int64_t in, double deviation) {
-    table->add_normal(name + ".weight", {out, in}, 0, deviation, s.storage, s.seed);
-  };
-  const auto linear = [&](const std::string& name, int64_t out, int64_t in, bool bias) {
-    matrix(name, out, in, s.scale / std::sqrt(static_cast<double>(in)));
-    if (bias) table->add_normal(name + ".bias", {out}, 0, 0.3, Format::f32, s.seed);
-  };
-  const auto norm = [&](const std::string& name) {
-    table->add_normal(name + ".weight", {s.width}, 1, 0.3, Format::f32, s.seed);
-  };
-  const double spread = s.scale / std::sqrt(static_cast<double>(s.width));
-  matrix("model.embed_tokens", s.vocabulary, s.width, spread);
-  for (int64_t i = 0; i < s.layers; ++i) {
-    const std::string layer = str("model.layers.", i, ".");
-    norm(layer + "input_layernorm");
-    linear(layer + "self_attn.q_proj", s.heads * s.head_dim, s.width, s.attention_bias);
-    linear(layer + "self_attn.k_proj", s.kv_heads * s.head_dim, s.width, s.attention_bias);
-    linear(layer + "self_attn.v_proj", s.kv_heads * s.head_dim, s.width, s.attention_bias);
-    linear(layer + "self_attn.o_proj", s.width, s.heads * s.head_dim, s.attention_bias);
-    norm(layer + "post_attention_layernorm");
-    linear(layer + "mlp.gate_proj", s.inner, s.width, s.mlp_bias);
-    linear(layer + "mlp.up_proj", s.inner, s.width, s.mlp_bias);
-    linear(layer + "mlp.down_proj", s.width, s.inner, s.mlp_bias);
+Json tiny_config(const std::string& family) {
+  static const Json values = {{"vocab_size", 67},
+                              {"hidden_size", 24},
+                              {"intermediate_size", 40},
+                              {"n_inner", 40},
+                              {"num_hidden_layers", 3},
+                              {"num_attention_heads", 4},
+                              {"num_key_value_heads", 2},
+                              {"head_dim", 8},
+                              {"max_position_embeddings", 96},
+                              {"rms_norm_eps", 1e-3},
+                              {"layer_norm_eps", 1e-3},
+                              {"layer_norm_epsilon", 1e-3},
+                              {"rope_theta", 500.0},
+                              {"rope_local_base_freq", 60.0},
+                              {"rotary_pct", 0.67},
+                              {"attention_bias", true},
+                              {"mlp_bias", true},
+                              {"sliding_window", 4},
+                              {"sliding_window_pattern", 2},
+                              {"use_sliding_window", true},
+                              {"max_window_layers", 1},
+                              {"no_rope_layer_interval", 2},
+                              {"query_pre_attn_scalar", 11},
+                              {"attn_logit_softcapping", 3.0},
+                              {"final_logit_softcapping", 4.0},
+                              {"embedding_multiplier", 1.7},
+                              {"residual_multiplier", 0.6},
+                              {"attention_multiplier", 0.3},
+                              {"logits_scaling", 1.4},
+                              {"num_local_experts", 4},
+                              {"num_experts_per_tok", 2},
+                              {"moe_intermediate_size", 16},
+                              {"mlp_only_layers", {1}},
+                              {"scale_attn_by_inverse_layer_idx", true}};
+  const Family& entry = families().find(family);
+  Json c = {{"architectures", {entry.model_class()}}, {"model_type", entry.model_types().front()}};
+  for (const ConfigKey& key : entry.keys()) {
+    for (const std::string& name : {key.name(), key.config}) {
+      if (values.contains(name)) c[key.config] = values[name];
+    }
   }
-  norm("model.norm");
-  if (!s.tied) matrix("lm_head", s.vocabulary, s.width, spread);
+  return c;
+}
 
+ModelFiles tiny_files(const Json& config, const TinyWeights& w) {
+  auto table = std::make_shared<OwningTable>("tiny model in memory");
+  const Family& family = family_of(config, "tiny");
   ModelFiles files;
+  files.lm_head_absent = true;
+  for (const NamedShape& t : family.shapes(config)) {
+    const bool bias = t.name.ends_with(".bias"), vector = t.shape.size() == 1 && !bias;
+    const auto place = find_place(family.tensors(), t.name.substr(0, t.name.rfind('.')));
+    SMIDGEN_ASSERT(place.has_value());
+    if (place->row->part == Part::head) files.lm_head_absent = false;
+    const bool turned = place->row->layout == Layout::transposed;
+    // Norms are drawn around what leaves a vector as it is.
+    const double mean = vector ? (place->row->layout == Layout::offset ? 0 : 1) : 0;
+    const double in = static_cast<double>(turned ? t.shape.front() : t.shape.back());
+    const double deviation = bias || vector ? 0.3 : w.scale / std::sqrt(in);
+    table->add_normal(t.name, t.shape, mean, deviation, bias || vector ? Format::f32 : w.storage,
+                      w.seed);
+  }
   files.kind = ModelFiles::Kind::folder;
   files.path = "tiny";
-  files.config = config_of(s);
+  files.config = config;
   files.tensors = std::move(table);
-  files.lm_head_absent = s.tied;
   return files;
+}
+
+ModelFiles tiny_llama_files(const TinySpec& s) {
+  return tiny_files(config_of(s), {s.storage, s.scale, s.seed});
 }
 
 std::unique_ptr<Model> make_tiny_llama(const TinySpec& spec, const LoadOptions& options) {

@@ -22,11 +22,24 @@ struct TinySpec {
   uint64_t seed = 1;
 };
 
-// An HF folder of the llama family that exists in memory only: config and tensors, no tokenizer.
-// Weights are normal numbers keyed by (seed, tensor name), so that changing one size leaves the
-// tensors that do not depend on it as they are.
-ModelFiles tiny_llama_files(const TinySpec& spec = {});
+// How the weights of a tiny model are drawn.
+struct TinyWeights {
+  Format storage = Format::f32;
+  double scale = 1.2;
+  uint64_t seed = 1;
+};
 
+// A configuration of any family: for every field of its table that has a place in one list of small
+// and unusual values, that value. A new family needs nothing here unless it brings a field that no
+// other has.
+Json tiny_config(const std::string& family);
+
+// An HF folder that exists in memory only: config and tensors, no tokenizer. Weights are normal
+// numbers keyed by (seed, tensor name), so that changing one size leaves the tensors that do not
+// depend on it as they are.
+ModelFiles tiny_files(const Json& config, const TinyWeights& weights = {});
+
+ModelFiles tiny_llama_files(const TinySpec& spec = {});
 std::unique_ptr<Model> make_tiny_llama(const TinySpec& spec = {},
                                        const LoadOptions& options = {.dtype = "fp32"});
 

@@ -97,6 +97,9 @@ void read_held_out(const Json& value, const std::string& where, RunReport& repor
   r.get("samples", h.samples);
   double low = NAN, high = NAN;
   r.get("interval_low", low);
+  r.get("per_token", h.per_token);
+  r.get("metrics_before", h.metrics_before);
+  r.get("metrics_after", h.metrics_after);
   r.get("interval_high", high);
   if (std::isfinite(low) && std::isfinite(high)) h.interval_low = low, h.interval_high = high;
   r.finish();
@@ -175,6 +178,8 @@ void read_metrics(const std::string& path, RunReport& report) {
   const std::string text = read_file(path);
   Curve curves[] = {{"loss", "training", &RunReport::loss, {}},
                     {"eval_loss", "held-out", &RunReport::eval_loss, {}},
+                    {"rewards/chosen", "chosen", &RunReport::rewards, {}},
+                    {"rewards/rejected", "rejected", &RunReport::rewards, {}},
                     {"lr", "learning rate", &RunReport::learning_rate, {}},
                     {"tokens_per_s", "tokens per second", &RunReport::tokens_per_second, {}},
                     {"peak_mb", "peak memory", &RunReport::memory, {}}};
@@ -223,6 +228,9 @@ std::string report_json(const RunReport& report) {
                         {"after", number(h->after)},
                         {"tokens", h->tokens},
                         {"samples", h->samples}};
+    if (!h->per_token) json["held_out"]["per_token"] = false;
+    if (!h->metrics_before.empty()) json["held_out"]["metrics_before"] = h->metrics_before;
+    if (!h->metrics_after.empty()) json["held_out"]["metrics_after"] = h->metrics_after;
     if (h->interval_low) json["held_out"]["interval_low"] = number(*h->interval_low);
     if (h->interval_high) json["held_out"]["interval_high"] = number(*h->interval_high);
   }

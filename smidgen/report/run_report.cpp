@@ -61,18 +61,30 @@ std::string headline(const RunReport& report) {
   if (!h) return "<p class=\"note\">No held-out data was evaluated in this run.</p>\n";
   const double change = (h->after - h->before) / h->before * 100;
   const bool known = std::isfinite(change);
-  std::string out =
-      "<div class=\"headline\">\n<div><span>Held-out loss</span>" +
-      arrow(fixed(h->before, 3), fixed(h->after, 3)) + "</div>\n<div><span>Perplexity</span>" +
-      arrow(format_number(std::exp(h->before)), format_number(std::exp(h->after))) + "</div>\n";
+  std::string out = "<div class=\"headline\">\n<div><span>Held-out loss</span>" +
+                    arrow(fixed(h->before, 3), fixed(h->after, 3)) + "</div>\n";
+  const auto tile = [&](const char* name, const std::string& from, const std::string& to) {
+    out += str("<div><span>", name, "</span>", arrow(from, to), "</div>\n");
+  };
+  if (h->per_token)
+    tile("Perplexity", format_number(std::exp(h->before)), format_number(std::exp(h->after)));
+  const auto metric = [&](const char* key, const char* name, double scale) {
+    const auto from = h->metrics_before.find(key), to = h->metrics_after.find(key);
+    if (from != h->metrics_before.end() && to != h->metrics_after.end())
+      tile(name, format_number(from->second * scale, 3), format_number(to->second * scale, 3));
+  };
+  metric("rewards/margins", "Reward margin", 1);
+  metric("rewards/accuracies", "Chosen preferred, %", 100);
   if (known) {
     out +=
         str("<div><span>Change of the loss</span><strong class=\"", change < 0 ? "good" : "bad",
             "\">", change < 0 ? "\u2212" : "+", fixed(std::abs(change), 1), " %</strong></div>\n");
   }
-  out += "</div>\n<p class=\"note\">Nats per answer token, before and after";
-  if (h->tokens) out += ", over " + grouped(h->tokens) + " tokens";
-  if (h->samples) out += " of " + plural(static_cast<size_t>(h->samples), "sample");
+  out += str("</div>\n<p class=\"note\">",
+             h->per_token ? "Nats per answer token" : "The run's loss", ", before and after");
+  if (h->tokens && h->per_token) out += ", over " + grouped(h->tokens) + " tokens";
+  if (h->samples)
+    out += (h->per_token ? " of " : ", over ") + plural(static_cast<size_t>(h->samples), "sample");
   out += ".";
   if (h->interval_low && h->interval_high) {
     const bool excludes = *h->interval_low > 0 || *h->interval_high < 0;
@@ -90,8 +102,8 @@ std::string warnings(const RunReport& report) {
         all.push_back(str(s.name, ": ", plural(bad, "point"), " not finite"));
     }
   };
-  for (const auto* series : {&report.loss, &report.eval_loss, &report.learning_rate,
-                             &report.tokens_per_second, &report.memory}) {
+  for (const auto* series : {&report.loss, &report.eval_loss, &report.rewards,
+                             &report.learning_rate, &report.tokens_per_second, &report.memory}) {
     check(*series);
   }
   if (!report.without_gradient.empty()) {
@@ -127,7 +139,7 @@ std::string figure(const Chart& chart) {
 std::string charts(const RunReport& report) {
   Chart loss{.title = "Loss",
              .x_label = "step",
-             .y_label = "nats per answer token",
+             .y_label = report.rewards.empty() ? "nats per answer token" : "loss",
              .lines = plain(report.loss, true)};
   for (const Series& s : report.eval_loss) loss.lines.push_back({s, false, true});
   loss.width = 972, loss.height = 340;
@@ -135,16 +147,17 @@ std::string charts(const RunReport& report) {
   loss.width = 380, loss.height = 270;
   out += "<div class=\"hero narrow\">" + figure(loss) + "</div>\n<div class=\"charts\">\n";
   const auto small = [&](const char* title, const char* unit, const std::vector<Series>& series,
-                         bool smooth) {
+                         bool smooth, bool from_zero = true) {
     if (series.empty()) return;
     out += figure({.title = title,
                    .x_label = "step",
                    .y_label = unit,
                    .lines = plain(series, smooth),
-                   .y_from_zero = true,
+                   .y_from_zero = from_zero,
                    .width = 330,
                    .height = 220});
   };
+  small("Rewards", "nats", report.rewards, true, false);
   small("Learning rate", "", report.learning_rate, false);
   small("Speed", "tokens per second", report.tokens_per_second, true);
   small("Memory", "MB", report.memory, false);

@@ -1,12 +1,12 @@
 #include "smidgen/text/bpe.h"
 
+#include <algorithm>
 #include <bit>
-#include <cstring>
 #include <queue>
-#include <unordered_map>
 
 #include "smidgen/base/error.h"
 #include "smidgen/text/byte_level.h"
+#include "smidgen/text/utf8.h"
 
 namespace smidgen {
 namespace {
@@ -14,101 +14,160 @@ namespace {
 constexpr size_t kShortWord = 48;  // symbols; below this a scan per merge is faster than a heap
 constexpr uint32_t kNoRank = ~uint32_t{0};
 
-uint64_t mix(uint64_t x) {
-  const auto wide = static_cast<unsigned __int128>(x ^ 0x9E3779B97F4A7C15u) * 0xD6E8FEB86659FD93u;
-  return static_cast<uint64_t>(wide) ^ static_cast<uint64_t>(wide >> 64);
-}
-
-uint64_t hash_bytes(std::string_view text) {
-  uint64_t hash = text.size();
-  while (text.size() >= 8) {
-    uint64_t word;
-    std::memcpy(&word, text.data(), 8);
-    hash = mix(hash ^ word);
-    text.remove_prefix(8);
-  }
-  uint64_t tail = 0;
-  for (const char c : text) tail = tail << 8 | static_cast<uint8_t>(c);
-  return mix(hash ^ tail);
-}
-
 uint64_t pair_of(int32_t left, int32_t right) {
   return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
 }
 
 }  // namespace
 
-Bpe::Bpe(const BpeVocabulary& vocabulary, const std::vector<std::string>& bytes,
-         const std::string& where)
-    : bytes_(bytes) {
-  std::unordered_map<std::string_view, int32_t> id_of;
-  id_of.reserve(vocabulary.tokens.size());
-  for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
-    if (!vocabulary.tokens[id].empty())
-      id_of.emplace(vocabulary.tokens[id], static_cast<int32_t>(id));
+Bpe::Bpe(const TokenModelSpec& spec, bool raw_bytes, const std::string& where)
+    : tokens_(spec.tokens),
+      raw_bytes_(raw_bytes),
+      fuse_(spec.fuse_unknown),
+      prefix_(spec.subword_prefix),
+      suffix_(spec.word_suffix),
+      falls_back_(spec.byte_fallback),
+      unknown_name_(spec.unknown.value_or("")),
+      where_(where) {
+  if (spec.unknown) unknown_ = tokens_.find(*spec.unknown);
+  fallback_ = byte_tokens(tokens_);
+  if (spec.scores.empty()) {
+    read_merges(spec, where);
+  } else {
+    read_scores(spec);
   }
-  for (int byte = 0; byte < 256; ++byte) {
-    const auto found = id_of.find(to_byte_letters(std::string(1, static_cast<char>(byte))));
-    byte_id_[static_cast<size_t>(byte)] = found == id_of.end() ? -1 : found->second;
+  start_.fill(-1);
+  for (size_t byte = 0; byte < (raw_bytes ? 256u : 128u); ++byte) {
+    const std::string one(1, static_cast<char>(byte));
+    start_[byte] = start_id(one, true, false);
   }
-  merges_.resize(std::bit_ceil(2 * vocabulary.merges.size() + 2));
+  put_words(spec);
+}
+
+void Bpe::put_merge(int32_t left, int32_t right, uint32_t rank, int32_t made) {
+  const uint64_t pair = pair_of(left, right);
+  uint64_t slot = mix_bits(pair) & merge_mask_;
+  while (merges_[slot].id >= 0 && merges_[slot].pair != pair) slot = (slot + 1) & merge_mask_;
+  merges_[slot] = {pair, rank, made};  // a repeated pair: the last wins
+}
+
+void Bpe::read_merges(const TokenModelSpec& spec, const std::string& where) {
+  merges_.resize(std::bit_ceil(2 * spec.merges.size() + 2));
   merge_mask_ = merges_.size() - 1;
   std::string joined;
-  for (size_t rank = 0; rank < vocabulary.merges.size(); ++rank) {
-    const auto& [left, right] = vocabulary.merges[rank];
-    joined = left + right;
+  for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
+    const auto& [left, right] = spec.merges[rank];
+    joined = left;
+    if (right.size() > prefix_.size()) joined += std::string_view(right).substr(prefix_.size());
     int32_t ids[3];
     const std::string* parts[3] = {&left, &right, &joined};
     for (int i = 0; i < 3; ++i) {
-      const auto found = id_of.find(*parts[i]);
-      if (found == id_of.end())
+      ids[i] = tokens_.find(*parts[i]);
+      if (ids[i] < 0)
         throw Error(ErrorKind::format,
                     str("merge ", rank, " ('", left, "' '", right, "') needs the token '",
                         *parts[i], "', which the vocabulary does not have"),
                     where);
-      ids[i] = found->second;
     }
-    uint64_t slot = mix(pair_of(ids[0], ids[1])) & merge_mask_;
-    while (merges_[slot].id >= 0 && merges_[slot].pair != pair_of(ids[0], ids[1]))
-      slot = (slot + 1) & merge_mask_;
-    merges_[slot] = {pair_of(ids[0], ids[1]), static_cast<uint32_t>(rank),
-                     ids[2]};  // a repeated pair: the last wins
+    put_merge(ids[0], ids[1], static_cast<uint32_t>(rank), ids[2]);
   }
-  put_words(bytes);
-  whole_.assign(bytes.size(), 0);
+}
+
+void Bpe::read_scores(const TokenModelSpec& spec) {
+  const ScoredMerges scored = merges_of_scores(spec, tokens_);
+  characters_ = TokenTable(scored.characters);
+  merges_.resize(std::bit_ceil(2 * scored.merges.size() + 2));
+  merge_mask_ = merges_.size() - 1;
+  const auto id = [&](int32_t piece) {
+    return piece >= 0 ? piece : static_cast<int32_t>(spec.tokens.size()) - 1 - piece;
+  };
+  for (const auto& merge : scored.merges)
+    put_merge(id(merge.left), id(merge.right), merge.rank, merge.made);
+}
+
+void Bpe::put_words(const TokenModelSpec& spec) {
+  std::vector<std::string> words(spec.tokens.size());
+  for (size_t id = 0; id < words.size(); ++id) {
+    std::string word = spec.tokens[id];
+    if (!spec.ignore_merges && !suffix_.empty()) {
+      if (!word.ends_with(suffix_)) continue;
+      word.resize(word.size() - suffix_.size());
+    }
+    // A token outside the byte alphabet can be no word.
+    if (raw_bytes_) word = from_byte_letters(word).value_or("");
+    words[id] = std::move(word);
+  }
+  words_ = TokenTable(std::move(words));
+  std::vector<uint8_t> whole(words_.strings().size(), 0);
   std::vector<int32_t> ids;
-  for (size_t id = 0; id < bytes.size(); ++id) {
-    const std::string& word = bytes[id];
-    if (word.empty() || find(word) != static_cast<int32_t>(id)) continue;
+  for (size_t id = 0; id < whole.size(); ++id) {
+    const std::string& word = words_.strings()[id];
+    if (word.empty() || words_.find(word) != static_cast<int32_t>(id)) continue;
     ids.clear();
-    if (!vocabulary.ignore_merges) encode(word, ids, nullptr);
-    whole_[id] =
-        vocabulary.ignore_merges || (ids.size() == 1 && ids[0] == static_cast<int32_t>(id));
+    if (!spec.ignore_merges) encode(word, ids, nullptr);
+    whole[id] = spec.ignore_merges || (ids.size() == 1 && ids[0] == static_cast<int32_t>(id));
   }
+  whole_ = std::move(whole);
 }
 
-void Bpe::put_words(const std::vector<std::string>& bytes) {
-  words_.assign(std::bit_ceil(2 * bytes.size() + 2), -1);
-  word_mask_ = words_.size() - 1;
-  for (size_t id = 0; id < bytes.size(); ++id) {
-    if (bytes[id].empty()) continue;
-    uint64_t slot = hash_bytes(bytes[id]) & word_mask_;
-    while (words_[slot] >= 0 && bytes_[static_cast<size_t>(words_[slot])] != bytes[id])
-      slot = (slot + 1) & word_mask_;
-    if (words_[slot] < 0) words_[slot] = static_cast<int32_t>(id);
-  }
+int32_t Bpe::start_id(std::string_view character, bool first, bool last) const {
+  std::string text = first ? "" : prefix_;
+  text += raw_bytes_ ? to_byte_letters(character) : std::string(character);
+  if (last) text += suffix_;
+  const int32_t id = tokens_.find(text);
+  if (id >= 0) return id;
+  const int32_t character_id = characters_.find(text);
+  return character_id < 0 ? -1
+                          : static_cast<int32_t>(tokens_.strings().size()) + character_id;
 }
 
-int32_t Bpe::find(std::string_view bytes) const {
-  for (uint64_t slot = hash_bytes(bytes) & word_mask_;; slot = (slot + 1) & word_mask_) {
-    const int32_t id = words_[slot];
-    if (id < 0 || bytes_[static_cast<size_t>(id)] == bytes) return id;
+void Bpe::start(std::string_view word, std::vector<Symbol>& symbols) const {
+  symbols.clear();
+  const auto put = [&](int32_t id, size_t length) {
+    const auto at = static_cast<int32_t>(symbols.size());
+    symbols.push_back({id, static_cast<uint32_t>(length), at - 1, at + 1});
+  };
+  const bool plain = prefix_.empty() && suffix_.empty();
+  size_t lost = 0, unknown = 0;  // bytes left out, and bytes of unknown characters, just before
+  for (size_t at = 0; at < word.size();) {
+    const auto byte = static_cast<uint8_t>(word[at]);
+    const bool one = raw_bytes_ || byte < 0x80;
+    const size_t length = one ? 1 : utf8_step(word.substr(at)).length;
+    const std::string_view character = word.substr(at, length);
+    const int32_t id = plain && one ? start_[byte]
+                                    : start_id(character, at == 0, at + length == word.size());
+    at += length;
+    if (id >= 0) {
+      if (unknown) put(unknown_, unknown);
+      put(id, length + lost);
+      unknown = lost = 0;
+    } else if (falls_back_ && std::all_of(character.begin(), character.end(), [&](char c) {
+                 return fallback_[static_cast<uint8_t>(c)] >= 0;
+               })) {
+      // Unknown characters that wait stay behind, as in tokenizers.
+      for (const char c : character) put(fallback_[static_cast<uint8_t>(c)], 1);
+    } else if (unknown_name_.empty()) {
+      lost += length;
+    } else if (unknown_ < 0) {
+      throw Error(ErrorKind::data,
+                  str("'", utf8_lossy(character), "' is not in the vocabulary, and neither is its "
+                      "unknown token '", unknown_name_, "'"),
+                  where_);
+    } else {
+      if (unknown && !fuse_) {
+        put(unknown_, unknown);
+        unknown = 0;
+      }
+      unknown += length;
+    }
   }
+  if (unknown) put(unknown_, unknown);
+  if (!symbols.empty()) symbols.back().next = -1;
 }
 
 const Bpe::Merge* Bpe::merge(int32_t left, int32_t right) const {
   const uint64_t pair = pair_of(left, right);
-  for (uint64_t slot = mix(pair) & merge_mask_;; slot = (slot + 1) & merge_mask_) {
+  for (uint64_t slot = mix_bits(pair) & merge_mask_;; slot = (slot + 1) & merge_mask_) {
     const Merge& entry = merges_[slot];
     if (entry.pair == pair && entry.id >= 0) return &entry;
     if (entry.id < 0) return nullptr;
@@ -193,58 +252,71 @@ void Bpe::merge_long(std::vector<Symbol>& symbols) const {
 void Bpe::encode(std::string_view word, std::vector<int32_t>& ids,
                  std::vector<uint32_t>* lengths) const {
   if (word.empty()) return;
-  const int32_t direct = find(word);
+  const int32_t direct = words_.find(word);
   if (direct >= 0 && !whole_.empty() && whole_[static_cast<size_t>(direct)]) {
     ids.push_back(direct);
     if (lengths) lengths->push_back(static_cast<uint32_t>(word.size()));
     return;
   }
   thread_local std::vector<Symbol> symbols;
-  symbols.clear();
-  uint32_t lost = 0;
-  for (const char c : word) {
-    const int32_t id = byte_id_[static_cast<uint8_t>(c)];
-    if (id < 0) {
-      ++lost;
-      continue;
-    }
-    const auto at = static_cast<int32_t>(symbols.size());
-    symbols.push_back({id, lost + 1, at - 1, at + 1});
-    lost = 0;
-  }
-  if (symbols.empty()) return;
-  symbols.back().next = -1;
+  start(word, symbols);
   if (symbols.size() <= kShortWord) {
     merge_short(symbols);
   } else {
     merge_long(symbols);
   }
+  finish(symbols, word, ids, lengths);
+}
+
+// A character that only scored merges know, and that took part in none, is unknown after all.
+void Bpe::finish(const std::vector<Symbol>& symbols, std::string_view word,
+                 std::vector<int32_t>& ids, std::vector<uint32_t>* lengths) const {
+  const auto put = [&](int32_t id, uint32_t length) {
+    ids.push_back(id);
+    if (lengths) lengths->push_back(length);
+  };
+  size_t at = 0;
   for (const Symbol& symbol : symbols) {
-    ids.push_back(symbol.id);
-    if (lengths) lengths->push_back(symbol.length);
+    const std::string_view text = word.substr(at, symbol.length);
+    at += symbol.length;
+    if (static_cast<size_t>(symbol.id) < tokens_.strings().size()) {
+      put(symbol.id, symbol.length);
+    } else if (falls_back_ && std::all_of(text.begin(), text.end(), [&](char c) {
+                 return fallback_[static_cast<uint8_t>(c)] >= 0;
+               })) {
+      for (const char c : text) put(fallback_[static_cast<uint8_t>(c)], 1);
+    } else if (unknown_ >= 0) {
+      put(unknown_, symbol.length);
+    }
   }
 }
 
 std::vector<int32_t> Bpe::encode_reference(std::string_view word) const {
-  std::vector<int32_t> ids;
-  for (const char c : word) {
-    if (byte_id_[static_cast<uint8_t>(c)] >= 0) ids.push_back(byte_id_[static_cast<uint8_t>(c)]);
-  }
+  std::vector<Symbol> symbols;
+  start(word, symbols);
   for (;;) {
     const Merge* best = nullptr;
     size_t at = 0;
-    for (size_t i = 0; i + 1 < ids.size(); ++i) {
-      const Merge* entry = merge(ids[i], ids[i + 1]);
+    for (size_t i = 0; i + 1 < symbols.size(); ++i) {
+      const Merge* entry = merge(symbols[i].id, symbols[i + 1].id);
       if (entry && (!best || entry->rank < best->rank)) {
         best = entry;
         at = i;
       }
     }
     if (!best) break;
-    ids[at] = best->id;
-    ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(at) + 1);
+    symbols[at].id = best->id;
+    symbols[at].length += symbols[at + 1].length;
+    symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(at) + 1);
   }
+  std::vector<int32_t> ids;
+  finish(symbols, word, ids, nullptr);
   return ids;
+}
+
+std::unique_ptr<TokenModel> make_bpe(const TokenModelSpec& spec, bool raw_bytes,
+                                     const std::string& where) {
+  return std::make_unique<Bpe>(spec, raw_bytes, where);
 }
 
 }  // namespace smidgen

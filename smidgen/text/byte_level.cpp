@@ -48,4 +48,11 @@ std::optional<std::string> from_byte_letters(std::string_view letters) {
   return out;
 }
 
+void write_byte_letters(AlignedText& text) {
+  const std::string_view old = text.text();
+  Rewrite rewrite(text);
+  for (size_t at = 0; at < old.size(); ++at) rewrite.replace(1, to_byte_letters(old.substr(at, 1)));
+  rewrite.finish();
+}
+
 }  // namespace smidgen

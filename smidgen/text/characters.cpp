@@ -1,5 +1,7 @@
 #include "smidgen/text/characters.h"
 
+#include <vector>
+
 #include <utf8proc.h>
 
 #include "smidgen/text/utf8.h"
@@ -17,6 +19,45 @@ bool is_numeric(uint32_t code) {
   const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
   return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL ||
          category == UTF8PROC_CATEGORY_NO;
+}
+
+bool is_letter(uint32_t code) {
+  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
+  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+}
+
+bool is_punctuation(uint32_t code) {
+  if (code < 0x80)
+    return (code >= 33 && code <= 47) || (code >= 58 && code <= 64) || (code >= 91 && code <= 96) ||
+           (code >= 123 && code <= 126);
+  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
+  return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
+}
+
+bool is_control_like(uint32_t code) {
+  if (code < 0x80) return code < 0x20 || code == 0x7F;
+  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
+  return category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF ||
+         category == UTF8PROC_CATEGORY_CO || category == UTF8PROC_CATEGORY_CS;
+}
+
+CharacterClass character_class(uint32_t code) {
+  static const std::vector<CharacterClass> table = [] {
+    std::vector<CharacterClass> all(0x110000, CharacterClass::other);
+    for (uint32_t c = 0; c < all.size(); ++c) {
+      if (c == '\r' || c == '\n') {
+        all[c] = CharacterClass::line_end;
+      } else if (is_white_space(c)) {
+        all[c] = CharacterClass::space;
+      } else if (is_letter(c)) {
+        all[c] = CharacterClass::letter;
+      } else if (is_numeric(c)) {
+        all[c] = CharacterClass::number;
+      }
+    }
+    return all;
+  }();
+  return table[code];
 }
 
 bool is_word(uint32_t code) {

@@ -142,6 +142,9 @@ RenderedChat ChatTemplate::render_with_spans(const Json& messages, const Json& v
 const std::string& ChatTemplate::source() const {
   return program_->source;
 }
+std::string ChatTemplate::sources() const {
+  return with_tools_ ? source() + '\0' + with_tools_->source() : source();
+}
 const std::string& ChatTemplate::name() const {
   return program_->name;
 }

@@ -61,6 +61,8 @@ class ChatTemplate {
   void use_with_tools(std::shared_ptr<const ChatTemplate> other) { with_tools_ = std::move(other); }
 
   const std::string& source() const;
+  // Everything that decides a rendering: for keys of caches.
+  std::string sources() const;
   const std::string& name() const;
 
  private:

@@ -1,32 +1,24 @@
 #include "smidgen/text/tokenizer.h"
 
-#include <algorithm>
+#include <atomic>
 #include <unordered_map>
 
 #include "smidgen/base/error.h"
 #include "smidgen/text/added_tokens.h"
-#include "smidgen/text/bpe.h"
-#include "smidgen/text/byte_level.h"
 #include "smidgen/text/normalizer.h"
 #include "smidgen/text/pre_tokenizer.h"
+#include "smidgen/text/token_model.h"
 #include "smidgen/text/utf8.h"
+#include "smidgen/text/word_cache.h"
 
 namespace smidgen {
 namespace {
 
-constexpr size_t kMaxVocabulary = size_t{1} << 24;
 constexpr size_t kMaxText = size_t{1} << 31;  // bytes in one call; offsets are 32-bit
 
-// What each token stands for. `letters_only`: empty for tokens outside the byte alphabet, which no
-// word can be.
-std::vector<std::string> token_bytes(const std::vector<std::string>& tokens, bool letters_only) {
-  std::vector<std::string> bytes;
-  bytes.reserve(tokens.size());
-  for (const std::string& token : tokens) {
-    std::optional<std::string> raw = from_byte_letters(token);
-    bytes.push_back(raw ? std::move(*raw) : letters_only ? std::string() : token);
-  }
-  return bytes;
+uint32_t next_owner() {
+  static std::atomic<uint32_t> next = 1;
+  return next++;
 }
 
 }  // namespace
@@ -37,26 +29,43 @@ struct Tokenizer::Parts {
   std::vector<std::string> bytes;
   std::vector<uint8_t> special;
   std::unordered_map<std::string, int32_t> id_of;
-  Bpe bpe;
-  PreTokenizer pre_tokenizer;
+  std::unique_ptr<Normalizer> normalizer;  // may be null, as the next two
+  std::optional<PreTokenizer> pre_tokenizer;
+  std::unique_ptr<TokenModel> model;
+  std::vector<TemplatePiece> single;
+  Decoder decoder;
   AddedTokenFinder raw, normalized;
   std::optional<int32_t> bos, eos, pad, unk;
+  bool needs_origins = false;
+  uint32_t owner = next_owner();
 
-  explicit Parts(TokenizerSpec from)
-      : spec(std::move(from)),
-        tokens(spec.bpe.tokens),
-        bpe(spec.bpe, token_bytes(spec.bpe.tokens, true), spec.where),
-        pre_tokenizer(spec.pre_tokenizer, spec.where) {
+  explicit Parts(TokenizerSpec from) : spec(std::move(from)), tokens(spec.model.tokens) {
+    const auto node = [&](const Json& part, const char* name) {
+      return JsonNode(part, name, spec.where);
+    };
+    if (!spec.normalizer.is_null()) normalizer = make_normalizer(node(spec.normalizer, "normalizer"));
+    // The bytes themselves go to the model when letters for them are the last thing that is done.
+    const bool raw_bytes = spec.model.kind == TokenModelSpec::Kind::bpe &&
+                           !spec.model.byte_fallback && spec.model.scores.empty() &&
+                           ends_in_byte_level(spec.pre_tokenizer);
+    if (!spec.pre_tokenizer.is_null())
+      pre_tokenizer.emplace(node(spec.pre_tokenizer, "pre_tokenizer"), raw_bytes);
+    if (!spec.post_processor.is_null())
+      single = read_post_processor(node(spec.post_processor, "post_processor"));
+    if (!spec.decoder.is_null()) decoder = Decoder(node(spec.decoder, "decoder"));
+    needs_origins = pre_tokenizer && pre_tokenizer->needs_origins();
     add_vocabulary();
+    model = make_token_model(spec.model, raw_bytes, spec.where);
     for (const AddedToken& token : spec.added) add(token);
-    bytes = token_bytes(tokens, false);
+    bytes.reserve(tokens.size());
+    for (const std::string& token : tokens) bytes.push_back(token_bytes(spec.decoder, token));
     bos = role(spec.special.bos, "bos");
     eos = role(spec.special.eos, "eos");
     pad = role(spec.special.pad, "pad");
     unk = role(spec.special.unk, "unk");
-    for (const TemplatePiece& piece : spec.single) {
+    for (const TemplatePiece& piece : single) {
       for (const int32_t id : piece.ids) {
-        if (id < 0 || static_cast<size_t>(id) >= tokens.size())
+        if (static_cast<size_t>(id) >= tokens.size())
           throw Error(ErrorKind::format,
                       str("the post-processor adds id ", id, ", but the vocabulary has ",
                           tokens.size(), " ids"),
@@ -66,7 +75,7 @@ struct Tokenizer::Parts {
   }
 
   void add_vocabulary() {
-    if (tokens.size() > kMaxVocabulary)
+    if (tokens.size() > size_t{kMaxTokenId})
       throw Error(ErrorKind::format, str("a vocabulary of ", tokens.size(), " ids"), spec.where);
     for (size_t id = 0; id < tokens.size(); ++id) {
       if (tokens[id].empty()) continue;
@@ -80,7 +89,7 @@ struct Tokenizer::Parts {
   }
 
   void add(const AddedToken& token) {
-    if (token.id < 0 || static_cast<size_t>(token.id) >= kMaxVocabulary)
+    if (token.id < 0 || static_cast<size_t>(token.id) >= size_t{kMaxTokenId})
       throw Error(ErrorKind::format, str("added token '", token.content, "' has id ", token.id),
                   spec.where);
     if (token.content.empty())
@@ -106,11 +115,9 @@ struct Tokenizer::Parts {
     if (!token.normalized) {
       raw.add(token, token.content);
     } else {
-      std::string content;
-      Alignment unused;
-      normalized.add(token, normalize(token.content, spec.normalizers, content, unused)
-                                ? content
-                                : token.content);
+      AlignedText content(token.content, 0, false);
+      if (normalizer) normalizer->apply(content);
+      normalized.add(token, std::string(content.text()));
     }
   }
 
@@ -124,8 +131,7 @@ struct Tokenizer::Parts {
   }
 
   void encode_text(std::string_view text, bool with_special, Encoding& out, bool offsets) const;
-  void encode_plain(std::string_view text, size_t base, const Alignment& alignment, Encoding& out,
-                    bool offsets) const;
+  void encode_plain(AlignedText& text, Encoding& out, bool offsets) const;
   Encoding encode(std::string_view text, EncodeOptions options, bool offsets) const;
 };
 
@@ -133,32 +139,42 @@ Tokenizer::Tokenizer(TokenizerSpec spec) : parts_(std::make_unique<const Parts>(
 Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 
-// `base` is where the (normalised) text begins in the text the caller gave; `alignment` leads from
-// `text` back.
-void Tokenizer::Parts::encode_plain(std::string_view text, size_t base, const Alignment& alignment,
-                                    Encoding& out, bool offsets) const {
+void Tokenizer::Parts::encode_plain(AlignedText& text, Encoding& out, bool offsets) const {
   thread_local std::vector<Piece> pieces;
+  pieces.clear();
+  if (pre_tokenizer) {
+    pre_tokenizer->split(text, pieces);
+  } else if (!text.text().empty()) {
+    pieces.push_back({0, text.text().size()});
+  }
+  const std::string_view all = text.text();
+  if (!offsets) {
+    WordCache& cache = WordCache::of_this_thread();
+    for (const Piece& piece : pieces) {
+      const std::string_view word = all.substr(piece.begin, piece.end - piece.begin);
+      if (cache.find(owner, word, out.ids)) continue;
+      const size_t before = out.ids.size();
+      model->encode(word, out.ids, nullptr);
+      cache.put(owner, word, out.ids.data() + before, out.ids.size() - before);
+    }
+    return;
+  }
   thread_local std::vector<uint32_t> lengths;
-  std::string rewritten;
-  Alignment prefix;
-  if (pre_tokenizer.split(text, pieces, rewritten, prefix)) text = rewritten;
   for (const Piece& piece : pieces) {
     lengths.clear();
-    bpe.encode(text.substr(piece.begin, piece.end - piece.begin), out.ids,
-               offsets ? &lengths : nullptr);
+    model->encode(all.substr(piece.begin, piece.end - piece.begin), out.ids, &lengths);
     size_t at = piece.begin;
     for (const uint32_t length : lengths) {
-      out.begins.push_back(static_cast<uint32_t>(base + alignment.begin(prefix.begin(at))));
-      out.ends.push_back(static_cast<uint32_t>(base + alignment.end(prefix.end(at + length))));
+      out.begins.push_back(static_cast<uint32_t>(text.begin(at)));
       at += length;
+      out.ends.push_back(static_cast<uint32_t>(text.end(at)));
     }
   }
 }
 
 void Tokenizer::Parts::encode_text(std::string_view text, bool with_special, Encoding& out,
                                    bool offsets) const {
-  thread_local std::vector<TokenSegment> outer;
-  std::vector<TokenSegment> inner;
+  thread_local std::vector<TokenSegment> outer, inner;
   raw.split(text, with_special, outer);
   const auto put = [&](int32_t id, size_t begin, size_t end) {
     out.ids.push_back(id);
@@ -171,28 +187,20 @@ void Tokenizer::Parts::encode_text(std::string_view text, bool with_special, Enc
       put(segment.id, segment.begin, segment.end);
       continue;
     }
-    std::string_view part = text.substr(segment.begin, segment.end - segment.begin);
-    std::string changed;
-    Alignment alignment;
-    if (normalize(part, spec.normalizers, changed, alignment)) part = changed;
+    AlignedText part(text.substr(segment.begin, segment.end - segment.begin), segment.begin,
+                     offsets || needs_origins);
+    if (normalizer) normalizer->apply(part);
     if (normalized.empty()) {
-      encode_plain(part, segment.begin, alignment, out, offsets);
+      encode_plain(part, out, offsets);
       continue;
     }
-    normalized.split(part, with_special, inner);
+    normalized.split(part.text(), with_special, inner);
     for (const TokenSegment& piece : inner) {
       if (piece.id >= 0) {
-        put(piece.id, segment.begin + alignment.begin(piece.begin),
-            segment.begin + alignment.end(piece.end));
-        continue;
-      }
-      const size_t first = out.begins.size();
-      encode_plain(part.substr(piece.begin, piece.end - piece.begin), 0, {}, out, offsets);
-      for (size_t i = first; i < out.begins.size(); ++i) {
-        out.begins[i] =
-            static_cast<uint32_t>(segment.begin + alignment.begin(piece.begin + out.begins[i]));
-        out.ends[i] =
-            static_cast<uint32_t>(segment.begin + alignment.end(piece.begin + out.ends[i]));
+        put(piece.id, part.begin(piece.begin), part.end(piece.end));
+      } else {
+        AlignedText plain = part.slice(piece.begin, piece.end);
+        encode_plain(plain, out, offsets);
       }
     }
   }
@@ -208,13 +216,13 @@ Encoding Tokenizer::Parts::encode(std::string_view text, EncodeOptions options,
     text = lossy;
   }
   Encoding out;
-  const bool wrap = options.add_special && !spec.single.empty();
+  const bool wrap = options.add_special && !single.empty();
   if (!wrap) {
     encode_text(text, options.parse_special, out, offsets);
     return out;
   }
   bool before = true;
-  for (const TemplatePiece& piece : spec.single) {
+  for (const TemplatePiece& piece : single) {
     if (piece.is_text) {
       encode_text(text, options.parse_special, out, offsets);
       before = false;
@@ -239,12 +247,10 @@ Encoding Tokenizer::encode_with_offsets(std::string_view text, EncodeOptions opt
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
+  StreamDecoder stream(*this, skip_special);
   std::string out;
-  for (const int32_t id : ids) {
-    const std::string_view raw = bytes(id);
-    if (!(skip_special && is_special(id))) out += raw;
-  }
-  return utf8_lossy(out);
+  for (const int32_t id : ids) out += stream.push(id);
+  return out + stream.flush();
 }
 
 std::string_view Tokenizer::bytes(int32_t id) const {
@@ -291,44 +297,29 @@ const TokenizerSpec& Tokenizer::spec() const {
 }
 
 bool Tokenizer::adds_bos() const {
-  const auto& single = parts_->spec.single;
+  const auto& single = parts_->single;
   return parts_->bos && !single.empty() && !single[0].is_text && !single[0].ids.empty() &&
          single[0].ids[0] == *parts_->bos;
 }
 
-std::vector<uint8_t> Tokenizer::missing_bytes() const {
-  std::vector<uint8_t> missing;
-  for (int byte = 0; byte < 256; ++byte) {
-    if (!parts_->bpe.has_byte(static_cast<uint8_t>(byte)))
-      missing.push_back(static_cast<uint8_t>(byte));
-  }
-  return missing;
+const std::vector<TemplatePiece>& Tokenizer::post_processor() const {
+  return parts_->single;
 }
 
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special)
-    : tokenizer_(&tokenizer), skip_special_(skip_special) {}
+    : tokenizer_(&tokenizer),
+      skip_special_(skip_special),
+      run_(tokenizer.parts_->decoder.start()) {}
 
 std::string StreamDecoder::push(int32_t id) {
-  const std::string_view raw = tokenizer_->bytes(id);
-  if (!(skip_special_ && tokenizer_->is_special(id))) pending_ += raw;
-  // Only an unfinished character at the very end has to wait; it is three bytes at most.
-  size_t done = 0;
-  while (done < pending_.size()) {
-    const std::string_view rest = std::string_view(pending_).substr(done);
-    done += utf8_valid_prefix(rest);
-    if (done == pending_.size()) break;
-    const Utf8Step step = utf8_step(std::string_view(pending_).substr(done));
-    if (step.state == Utf8Step::State::cut) break;
-    done += step.length;
-  }
-  std::string out = utf8_lossy(std::string_view(pending_).substr(0, done));
-  pending_.erase(0, done);
-  return out;
+  const std::string& token = tokenizer_->token(id);
+  if (token.empty() || (skip_special_ && tokenizer_->is_special(id))) return {};
+  return run_.push(token);
 }
 
 std::string StreamDecoder::flush() {
-  std::string out = utf8_lossy(pending_);
-  pending_.clear();
+  std::string out = run_.flush();
+  run_ = tokenizer_->parts_->decoder.start();
   return out;
 }
 

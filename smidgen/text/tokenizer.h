@@ -1,23 +1,17 @@
 // Text to token ids and back, as Hugging Face `tokenizers` does it (ids are compared with it line
 // by line).
 //
-// Supported: byte-level BPE, from `tokenizer.json` and from GGUF metadata. Other models,
-// normalisers, pre-tokenisers, post-processors and decoders are refused by name (`unsupported`).
+// A tokenizer is added tokens, then a normaliser, a pre-tokeniser that cuts words, a model that gives
+// each word its ids, a post-processor and a decoder; each kind of part is a file beside this one.
+// Parts that no file here knows are refused by name (`unsupported`).
 //
-// GGUF. The vocabulary names its pre-tokeniser only by a word (`tokenizer.ggml.pre`). transformers'
-// conversion (5.23) builds GPT-2's for every word. Without SmolLM2's digit rule "  42" begins with
-// two tokens of one space, not one of two (363 of 10 082 test lines get other ids). This reader
-// follows the original tokenizer of the model:
-//   smollm          Sequence[Digits(individual), ByteLevel], null normaliser
-//   gpt-2           ByteLevel
-// and refuses every other word, `default` and none at all included, rather than guess.
 // `truncation` and `padding` of tokenizer.json are ignored, as transformers does unless it is
 // asked.
 //
 // Text that is not UTF-8. `tokenizers` takes Python strings, so it never sees any; the usual way
 // there is errors="replace". The same here: each maximal broken part is read as U+FFFD, then
-// encoded. A byte that the vocabulary lacks is left out, as `tokenizers` does when there is no
-// unknown token; missing_bytes() tells which.
+// encoded. A character that the vocabulary lacks is left out, as `tokenizers` does when there is no
+// unknown token.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +23,8 @@
 #include <vector>
 
 #include "smidgen/base/json.h"
+#include "smidgen/text/decoder.h"
+#include "smidgen/text/post_processor.h"
 #include "smidgen/text/tokenizer_spec.h"
 
 namespace smidgen {
@@ -60,9 +56,10 @@ class Tokenizer {
   std::vector<int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
   Encoding encode_with_offsets(std::string_view text, EncodeOptions options = {}) const;
 
-  // Bytes that do not form UTF-8 come out as U+FFFD. An id outside the vocabulary: Error usage.
+  // Bytes that do not form UTF-8 come out as U+FFFD. An id inside the vocabulary's range that no
+  // token has is passed over; one outside: Error usage.
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
-  // The raw bytes of one token, possibly half a character.
+  // What one token stands for by itself, possibly half a character.
   std::string_view bytes(int32_t id) const;
 
   int64_t vocabulary_size() const;  // highest id + 1
@@ -76,27 +73,30 @@ class Tokenizer {
   std::optional<int32_t> unk() const;
   // True when encode with add_special begins with bos().
   bool adds_bos() const;
-  std::vector<uint8_t> missing_bytes() const;
   const TokenizerSpec& spec() const;
+  const std::vector<TemplatePiece>& post_processor() const;  // empty: nothing is added
 
  private:
+  friend class StreamDecoder;
   struct Parts;
   std::unique_ptr<const Parts> parts_;
 };
 
 // Turns a stream of ids into text piece by piece. push() returns the characters that are certain by
 // now and holds back the bytes of an unfinished one; flush() returns the rest (U+FFFD for half a
-// character). The pieces together equal decode() of all ids. The tokenizer must outlive it.
+// character). The pieces together equal decode() of all ids. Whole characters wait only where a
+// later token may change them: a run of byte tokens (ByteFallback) to its end, one token before
+// BPEDecoder's end of text. The tokenizer must outlive it.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = false);
   std::string push(int32_t id);
-  std::string flush();
+  std::string flush();  // and starts again
 
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_;
-  std::string pending_;
+  Decoder::Run run_;
 };
 
 // From tokenizer.json's content and, when not null, tokenizer_config.json's and
@@ -104,6 +104,14 @@ class StreamDecoder {
 // errors.
 TokenizerSpec read_tokenizer_json(const Json& tokenizer, const Json& tokenizer_config,
                                   const Json& special_tokens_map, const std::string& where);
+// Parts of it, for readers of other files that hold the same things.
+std::pair<std::string, std::string> split_merge(std::string_view both, size_t rank,
+                                                const std::string& where);
+void read_vocabulary(const JsonNode& vocabulary, TokenModelSpec& out);
+SpecialTokens read_special_tokens(const Json& tokenizer_config, const Json& special_tokens_map,
+                                  const std::string& where);
+
+// From GGUF metadata (tokenizer.ggml.*). See docs/formats.md for the words of `pre`.
 TokenizerSpec read_tokenizer_gguf(const GgufFile& file);
 std::shared_ptr<const Tokenizer> load_tokenizer(const ModelFiles& files);
 

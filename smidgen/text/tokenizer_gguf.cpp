@@ -1,169 +1,274 @@
-// The tokenizer inside a GGUF file, and the doors from a model's files.
-#include <algorithm>
-#include <set>
+// The tokenizer inside a GGUF file. Source: llama.cpp (src/llama-vocab.cpp, 2026), PyPI gguf 0.19.
+//
+// tokenizer.ggml.model says of which kind it is:
+//   gpt2   byte-level BPE by merges; `pre` names the pre-tokeniser
+//   llama  SentencePiece BPE by scores, bytes for unknown characters, spaces as U+2581
+//   bert   WordPiece; words are written with U+2581 in front, other pieces plain
+//   t5     SentencePiece unigram
+#include <cmath>
+#include <limits>
 
 #include "smidgen/base/error.h"
 #include "smidgen/io/gguf.h"
-#include "smidgen/io/json_file.h"
-#include "smidgen/io/model_files.h"
-#include "smidgen/text/chat_template.h"
+#include "smidgen/text/base64.h"
+#include "smidgen/text/gguf_pre.h"
+#include "smidgen/text/gguf_tokenizer.h"
 #include "smidgen/text/tokenizer.h"
 
 namespace smidgen {
 namespace {
 
-constexpr int64_t kControl = 3, kUser = 4;  // tokenizer.ggml.token_type
+const std::string kPrefix = "tokenizer.ggml.";
+const std::string kMark = "\u2581";
 
-std::optional<std::string> special(const GgufFile& file, const std::string& key,
-                                   const BpeVocabulary& bpe, const std::string& where) {
-  if (!file.find(key)) return {};
-  const int64_t id = file.get_int(key);
-  if (id < 0 || id >= static_cast<int64_t>(bpe.tokens.size()))
-    throw Error(ErrorKind::format,
-                str(key, " is ", id, ", but there are ", bpe.tokens.size(), " tokens"), where);
-  return bpe.tokens[static_cast<size_t>(id)];
-}
+class Reader {
+ public:
+  explicit Reader(const GgufFile& file) : file_(file) { spec_.where = file.where(); }
 
-void read_merges(const GgufFile& file, BpeVocabulary& bpe, const std::string& where) {
-  size_t rank = 0;
-  for (const std::string_view both : file.get_strings("tokenizer.ggml.merges")) {
-    const size_t space = both.find(' ');
-    if (space == std::string_view::npos || space == 0 ||
-        both.find(' ', space + 1) != std::string_view::npos)
-      throw Error(ErrorKind::format,
-                  str("tokenizer.ggml.merges[", rank, "] is not two tokens: '", both, "'"), where);
-    bpe.merges.emplace_back(both.substr(0, space), both.substr(space + 1));
-    ++rank;
+  TokenizerSpec read() {
+    for (const std::string_view token : file_.get_strings(kPrefix + "tokens"))
+      spec_.model.tokens.emplace_back(token);
+    if (file_.find(kPrefix + "token_type")) {
+      types_ = file_.get_ints(kPrefix + "token_type");
+      expect(types_.size(), "token types");
+    }
+    const std::string model = file_.get_string(kPrefix + "model");
+    bool bos = false, eos = false;  // where the file does not say
+    if (model == "gpt2") {
+      bos = byte_level();
+    } else if (model == "llama") {
+      sentence_piece();
+      bos = true;
+    } else if (model == "bert") {
+      word_piece();
+      bos = eos = true;
+    } else if (model == "t5") {
+      unigram();
+      eos = true;
+    } else {
+      throw Error(ErrorKind::unsupported, str("the GGUF tokenizer model '", model, "'"),
+                  spec_.where, "known: gpt2, llama, bert, t5");
+    }
+    added();
+    special();
+    template_of(file_.get_bool(kPrefix + "add_bos_token", bos),
+                file_.get_bool(kPrefix + "add_eos_token", eos) ||
+                    file_.get_bool(kPrefix + "add_sep_token", false));
+    return std::move(spec_);
   }
-}
 
-void collect_ids(const Json& config, std::set<int32_t>& out, const std::string& where) {
-  if (!config.is_object() || !config.contains("eos_token_id")) return;
-  const Json& value = config["eos_token_id"];
-  for (const Json& id : value.is_array() ? value : Json::array({value})) {
-    if (id.is_null()) continue;
-    if (!id.is_number_integer())
-      throw Error(ErrorKind::format,
-                  str("eos_token_id should be an id or a list of them, not ", value.dump()), where);
-    // A configuration may name an id beyond the tokenizer; such a token can come up and must stop
-    // too.
-    if (id.get<int64_t>() >= 0 && id.get<int64_t>() <= INT32_MAX) out.insert(id.get<int32_t>());
+ private:
+  void expect(size_t size, const char* what) const {
+    if (size != spec_.model.tokens.size())
+      throw Error(ErrorKind::mismatch,
+                  str(size, " ", what, " for ", spec_.model.tokens.size(), " tokens"), spec_.where);
   }
-}
+  bool is(size_t id, GgufTokenType type) const {
+    return !types_.empty() && types_[id] == static_cast<int64_t>(type);
+  }
+
+  bool byte_level() {
+    const std::string word = file_.get_string(kPrefix + "pre", "");
+    const GgufPre* pre = find_gguf_pre(word);
+    if (!pre) {
+      std::vector<std::string> known;
+      for (const GgufPre& each : gguf_pre_tokenizers())
+        known.insert(known.end(), each.words.begin(), each.words.end());
+      throw Error(ErrorKind::unsupported,
+                  word.empty()
+                      ? "a GGUF tokenizer that does not name its pre-tokeniser (tokenizer.ggml.pre)"
+                      : str("the GGUF pre-tokeniser '", word, "'"),
+                  spec_.where, did_you_mean(word, known, "docs/formats.md lists the known ones"));
+    }
+    spec_.normalizer = pre->normalizer;
+    spec_.pre_tokenizer = pre->pre_tokenizer;
+    spec_.decoder = {{"type", "ByteLevel"},
+                     {"add_prefix_space", true},
+                     {"trim_offsets", true},
+                     {"use_regex", true}};
+    // transformers reads the same file with add_prefix_space true when this is set.
+    if (file_.get_bool(kPrefix + "add_space_prefix", false)) {
+      Json& all = spec_.pre_tokenizer;
+      (all.contains("pretokenizers") ? all["pretokenizers"].back() : all)["add_prefix_space"] = true;
+    }
+    spec_.model.ignore_merges = pre->ignore_merges;
+    for (const std::string_view both : file_.get_strings(kPrefix + "merges"))
+      spec_.model.merges.push_back(
+          split_merge(both, spec_.model.merges.size(), spec_.where + ": tokenizer.ggml.merges"));
+    return pre->adds_bos;
+  }
+
+  void scores() {
+    const std::vector<float> scores = file_.get_floats(kPrefix + "scores");
+    expect(scores.size(), "scores");
+    spec_.model.scores.assign(scores.begin(), scores.end());
+    for (const float score : scores) {
+      if (std::isnan(score)) throw Error(ErrorKind::format, "a score that is no number", spec_.where);
+    }
+    const int64_t unknown = file_.get_int(kPrefix + "unknown_token_id", 0);
+    if (unknown >= 0 && unknown < static_cast<int64_t>(spec_.model.tokens.size()))
+      spec_.model.unknown = spec_.model.tokens[static_cast<size_t>(unknown)];
+  }
+
+  Json space_to_mark() const {
+    return {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kMark}};
+  }
+  Json mark_to_space() const {
+    return {{"type", "Replace"}, {"pattern", {{"String", kMark}}}, {"content", " "}};
+  }
+
+  void sentence_piece() {
+    scores();
+    TokenModelSpec& model = spec_.model;
+    model.byte_fallback = model.fuse_unknown = true;
+    for (size_t id = 0; id < model.tokens.size(); ++id) {
+      if (!is(id, GgufTokenType::normal) && !types_.empty())
+        model.scores[id] = std::numeric_limits<double>::quiet_NaN();
+    }
+    Json decoders = Json::array({mark_to_space(), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
+    if (file_.get_bool(kPrefix + "add_space_prefix", true)) {
+      spec_.normalizer = {{"type", "Sequence"},
+                          {"normalizers", Json::array({{{"type", "Prepend"}, {"prepend", kMark}},
+                                                       space_to_mark()})}};
+      decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+    } else {
+      spec_.normalizer = space_to_mark();
+    }
+    spec_.decoder = {{"type", "Sequence"}, {"decoders", decoders}};
+  }
+
+  void word_piece() {
+    TokenModelSpec& model = spec_.model;
+    model.kind = TokenModelSpec::Kind::word_piece;
+    model.subword_prefix = "##";
+    for (size_t id = 0; id < model.tokens.size(); ++id) {
+      std::string& token = model.tokens[id];
+      if (is(id, GgufTokenType::control) || is(id, GgufTokenType::unknown) ||
+          is(id, GgufTokenType::unused))
+        continue;
+      if (token.starts_with(kMark)) {
+        token.erase(0, kMark.size());
+      } else if (!token.empty()) {
+        token.insert(0, "##");
+      }
+    }
+    const int64_t unknown = file_.get_int(kPrefix + "unknown_token_id", 100);
+    if (unknown >= 0 && unknown < static_cast<int64_t>(model.tokens.size()))
+      model.unknown = model.tokens[static_cast<size_t>(unknown)];
+    spec_.normalizer = {{"type", "BertNormalizer"},
+                        {"clean_text", true},
+                        {"handle_chinese_chars", true},
+                        {"strip_accents", nullptr},
+                        {"lowercase", true}};
+    spec_.pre_tokenizer = {{"type", "BertPreTokenizer"}};
+    spec_.decoder = {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}};
+  }
+
+  void unigram() {
+    spec_.model.kind = TokenModelSpec::Kind::unigram;
+    scores();
+    for (size_t id = 0; id < spec_.model.tokens.size(); ++id)
+      spec_.model.byte_fallback |= is(id, GgufTokenType::byte);
+    Json steps = Json::array();
+    if (const GgufValue* map = file_.find(kPrefix + "precompiled_charsmap"); map && map->count > 0) {
+      if (map->element != GgufType::u8 && map->element != GgufType::i8)
+        throw Error(ErrorKind::format, "tokenizer.ggml.precompiled_charsmap is not an array of bytes",
+                    spec_.where);
+      steps.push_back({{"type", "Precompiled"},
+                       {"precompiled_charsmap",
+                        to_base64({reinterpret_cast<const char*>(map->bytes.data()), map->bytes.size()})}});
+    }
+    if (file_.get_bool(kPrefix + "remove_extra_whitespaces", false)) {
+      steps.push_back({{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}});
+      steps.push_back({{"type", "Replace"}, {"pattern", {{"Regex", " {2,}"}}}, {"content", " "}});
+    }
+    if (!steps.empty()) spec_.normalizer = {{"type", "Sequence"}, {"normalizers", steps}};
+    const bool prefix = file_.get_bool(kPrefix + "add_space_prefix", true);
+    spec_.pre_tokenizer = {{"type", "Metaspace"},
+                           {"replacement", kMark},
+                           {"prepend_scheme", prefix ? "always" : "never"},
+                           {"split", true}};
+    spec_.decoder = spec_.pre_tokenizer;
+    if (spec_.model.byte_fallback)
+      spec_.decoder = {{"type", "Sequence"},
+                       {"decoders", Json::array({{{"type", "ByteFallback"}}, spec_.pre_tokenizer})}};
+  }
+
+  void added() {
+    for (size_t id = 0; id < types_.size(); ++id) {
+      const bool unknown = is(id, GgufTokenType::unknown);
+      if (!is(id, GgufTokenType::control) && !is(id, GgufTokenType::user_defined) && !unknown) continue;
+      AddedToken token;
+      token.id = static_cast<int32_t>(id);
+      token.content = spec_.model.tokens[id];
+      token.special = !is(id, GgufTokenType::user_defined);
+      if (!token.content.empty()) spec_.added.push_back(std::move(token));
+    }
+  }
+
+  std::optional<std::string> token_at(const std::string& key) const {
+    if (!file_.find(kPrefix + key)) return {};
+    const int64_t id = file_.get_int(kPrefix + key);
+    if (id < 0 || id >= static_cast<int64_t>(spec_.model.tokens.size()))
+      throw Error(ErrorKind::format,
+                  str(kPrefix, key, " is ", id, ", but there are ", spec_.model.tokens.size(),
+                      " tokens"),
+                  spec_.where);
+    return spec_.model.tokens[static_cast<size_t>(id)];
+  }
+
+  void special() {
+    spec_.special.bos = token_at("bos_token_id");
+    spec_.special.eos = token_at("eos_token_id");
+    spec_.special.pad = token_at("padding_token_id");
+    spec_.special.unk = token_at("unknown_token_id");
+    if (spec_.model.kind != TokenModelSpec::Kind::word_piece) return;
+    const auto first_of = [&](const std::vector<const char*>& keys) {
+      for (const char* key : keys) {
+        if (auto token = token_at(key)) return token;
+      }
+      return std::optional<std::string>();
+    };
+    spec_.special.bos = first_of({"cls_token_id", "bos_token_id"});
+    spec_.special.eos = first_of({"seperator_token_id", "eos_token_id"});
+  }
+
+  void template_of(bool bos, bool eos) {
+    bos = bos && spec_.special.bos;
+    eos = eos && spec_.special.eos;
+    if (!bos && !eos) return;
+    Json single = Json::array(), pair = Json::array(), tokens = Json::object();
+    const auto put = [&](Json& to, const std::string& name, int type) {
+      to.push_back({{"SpecialToken", {{"id", name}, {"type_id", type}}}});
+      Json id;
+      for (size_t i = 0; i < spec_.model.tokens.size(); ++i) {
+        if (spec_.model.tokens[i] == name) id = i;
+      }
+      tokens[name] = {{"id", name}, {"ids", Json::array({id})}, {"tokens", Json::array({name})}};
+    };
+    const auto text = [&](Json& to, const char* name, int type) {
+      if (bos && type == 0) put(to, *spec_.special.bos, type);
+      to.push_back({{"Sequence", {{"id", name}, {"type_id", type}}}});
+      if (eos) put(to, *spec_.special.eos, type);
+    };
+    text(single, "A", 0);
+    text(pair, "A", 0);
+    text(pair, "B", 1);
+    spec_.post_processor = {{"type", "TemplateProcessing"},
+                            {"single", single},
+                            {"pair", pair},
+                            {"special_tokens", tokens}};
+  }
+
+  const GgufFile& file_;
+  TokenizerSpec spec_;
+  std::vector<int64_t> types_;
+};
 
 }  // namespace
 
 TokenizerSpec read_tokenizer_gguf(const GgufFile& file) {
-  TokenizerSpec spec;
-  spec.where = file.where();
-  const std::string model = file.get_string("tokenizer.ggml.model");
-  if (model != "gpt2")
-    throw Error(ErrorKind::unsupported, str("the GGUF tokenizer model '", model, "'"), spec.where,
-                "known: gpt2 (byte-level BPE)");
-  const std::string pre = file.get_string("tokenizer.ggml.pre", "");
-  PreTokenizerStep digits, bytes;
-  digits.kind = PreTokenizerStep::Kind::digits;
-  digits.individual_digits = true;
-  if (pre == "smollm") {
-    spec.pre_tokenizer = {digits, bytes};
-  } else if (pre == "gpt-2") {
-    spec.pre_tokenizer = {bytes};
-  } else {
-    throw Error(ErrorKind::unsupported,
-                pre.empty()
-                    ? "a GGUF tokenizer that does not name its pre-tokeniser (tokenizer.ggml.pre)"
-                    : str("the GGUF pre-tokeniser '", pre, "'"),
-                spec.where, did_you_mean(pre, {"smollm", "gpt-2"}, "known: smollm, gpt-2"));
-  }
-  // transformers reads the same file with add_prefix_space true when this is set.
-  spec.pre_tokenizer.back().add_prefix_space =
-      file.get_bool("tokenizer.ggml.add_space_prefix", false);
-  for (const std::string_view token : file.get_strings("tokenizer.ggml.tokens"))
-    spec.bpe.tokens.emplace_back(token);
-  read_merges(file, spec.bpe, spec.where);
-  if (file.find("tokenizer.ggml.token_type")) {
-    const std::vector<int64_t> types = file.get_ints("tokenizer.ggml.token_type");
-    if (types.size() != spec.bpe.tokens.size())
-      throw Error(ErrorKind::mismatch,
-                  str(types.size(), " token types for ", spec.bpe.tokens.size(), " tokens"),
-                  spec.where);
-    for (size_t id = 0; id < types.size(); ++id) {
-      if (types[id] != kControl && types[id] != kUser) continue;
-      AddedToken token;
-      token.id = static_cast<int32_t>(id);
-      token.content = spec.bpe.tokens[id];
-      token.special = types[id] == kControl;
-      spec.added.push_back(std::move(token));
-    }
-  }
-  const std::string prefix = "tokenizer.ggml.";
-  spec.special.bos = special(file, prefix + "bos_token_id", spec.bpe, spec.where);
-  spec.special.eos = special(file, prefix + "eos_token_id", spec.bpe, spec.where);
-  spec.special.pad = special(file, prefix + "padding_token_id", spec.bpe, spec.where);
-  spec.special.unk = special(file, prefix + "unknown_token_id", spec.bpe, spec.where);
-  const bool bos = file.get_bool(prefix + "add_bos_token", false) && spec.special.bos;
-  const bool eos = file.get_bool(prefix + "add_eos_token", false) && spec.special.eos;
-  const auto fixed = [&](const std::string& key, const std::string& name) {
-    spec.single.push_back({false, name, {static_cast<int32_t>(file.get_int(prefix + key))}});
-  };
-  if (bos) fixed("bos_token_id", *spec.special.bos);
-  if (bos || eos) spec.single.push_back({true, "", {}});
-  if (eos) fixed("eos_token_id", *spec.special.eos);
-  return spec;
-}
-
-std::shared_ptr<const Tokenizer> load_tokenizer(const ModelFiles& files) {
-  if (files.kind == ModelFiles::Kind::gguf)
-    return std::make_shared<const Tokenizer>(read_tokenizer_gguf(*files.gguf));
-  if (!files.tokenizer_json)
-    throw Error(ErrorKind::not_found, "the model has no tokenizer.json", files.path.string(),
-                "a tokenizer in another form can be converted with transformers: save_pretrained "
-                "of a fast tokenizer");
-  return std::make_shared<const Tokenizer>(
-      read_tokenizer_json(read_json(*files.tokenizer_json), files.tokenizer_config,
-                          files.special_tokens_map, files.tokenizer_json->string()));
-}
-
-std::shared_ptr<const ChatTemplate> load_chat_template(const ModelFiles& files,
-                                                       const std::string& name) {
-  const auto made = [&](const std::string& source, const std::string& which) {
-    return std::make_shared<ChatTemplate>(
-        source,
-        str("chat template", which.empty() ? "" : " '" + which + "'", " of ", files.path.string()));
-  };
-  std::vector<std::string> names;
-  for (const auto& [key, source] : files.chat_templates) {
-    if (!name.empty() && key == name) return made(source, key);
-    names.push_back(key);
-  }
-  if (!name.empty() && !(name == "default" && !files.chat_template.empty()))
-    throw Error(ErrorKind::usage, str("the model has no chat template '", name, "'"),
-                files.path.string(),
-                names.empty() ? "it has none, or only one, which needs no name"
-                              : did_you_mean(name, names, str("it has: ", join(names))));
-  std::shared_ptr<ChatTemplate> chosen;
-  if (!files.chat_template.empty()) chosen = made(files.chat_template, "");
-  if (!name.empty()) return chosen;
-  for (const auto& [key, source] : files.chat_templates) {
-    if (key != "tool_use") continue;
-    // A model with that one alone has none for talks without tools.
-    if (chosen) chosen->use_with_tools(made(source, key));
-  }
-  return chosen;
-}
-
-std::vector<int32_t> stop_tokens(const ModelFiles& files, const Tokenizer& tokenizer) {
-  std::set<int32_t> ids;
-  collect_ids(files.generation_config, ids, str(files.path.string(), "/generation_config.json"));
-  collect_ids(files.config, ids, str(files.path.string(), "/config.json"));
-  if (files.gguf) {
-    for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                            "tokenizer.ggml.eom_token_id"}) {
-      if (files.gguf->find(key)) ids.insert(static_cast<int32_t>(files.gguf->get_int(key)));
-    }
-  }
-  if (tokenizer.eos()) ids.insert(*tokenizer.eos());
-  return {ids.begin(), ids.end()};
+  return Reader(file).read();
 }
 
 }  // namespace smidgen

@@ -1,5 +1,6 @@
-// What a tokenizer is made of, as plain data: what tokenizer.json and GGUF metadata are read into
-// and written from.
+// What a tokenizer is made of, as plain data: what tokenizer.json, GGUF metadata and the older files
+// are read into, and what is written from. The model's vocabulary is in tables; the small parts are
+// in tokenizer.json's own form, so that they are written as they were read.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "smidgen/base/json.h"
 
 namespace smidgen {
 
@@ -16,34 +19,25 @@ struct AddedToken {
   bool single_word = false, lstrip = false, rstrip = false, normalized = false, special = true;
 };
 
-struct BpeVocabulary {
-  std::vector<std::string>
-      tokens;  // index = id, in byte-level letters ("Ġthe"); an empty string is no token
+struct TokenModelSpec {
+  enum class Kind { bpe, word_piece, unigram, word_level };
+  Kind kind = Kind::bpe;
+  std::vector<std::string> tokens;  // index = id; an empty string is no token
+
+  // bpe
   std::vector<std::pair<std::string, std::string>> merges;  // lowest rank first
   bool ignore_merges = false;  // a whole word of the vocabulary is taken as it is
-};
-
-enum class NormalizerKind { nfc, nfd, nfkc, nfkd };
-
-enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };
-
-// One step of the pre-tokeniser; steps run in order, ByteLevel last.
-struct PreTokenizerStep {
-  enum class Kind { digits, byte_level, split };
-  Kind kind = Kind::byte_level;
-  bool individual_digits = false;                   // digits
-  bool add_prefix_space = false, use_regex = true;  // byte_level
-  bool trim_offsets = true;              // byte_level; changes offsets only, kept for writing
-  std::string pattern;                   // split
-  bool literal = false, invert = false;  // split: pattern is plain text; matches are the gaps
-  SplitBehavior behavior = SplitBehavior::isolated;  // split
-};
-
-// One piece of TemplateProcessing's `single`: the text itself, or fixed ids.
-struct TemplatePiece {
-  bool is_text = false;
-  std::string name;  // of the special token
-  std::vector<int32_t> ids;
+  bool fuse_unknown = false;   // neighbouring unknown characters make one unknown token
+  std::string word_suffix;     // end_of_word_suffix
+  // bpe, word_piece: what a piece that does not begin a word is marked with
+  std::string subword_prefix;
+  // bpe, unigram: an unknown character becomes its bytes, <0x00> to <0xFF>
+  bool byte_fallback = false;
+  // unigram: logarithms of probabilities. bpe: SentencePiece's scores in place of merges, the
+  // highest first; NaN for a token that merging never makes. Else empty.
+  std::vector<double> scores;
+  std::optional<std::string> unknown;  // bpe, word_piece, word_level, unigram
+  int64_t max_word_characters = 100;   // word_piece
 };
 
 struct SpecialTokens {
@@ -51,12 +45,9 @@ struct SpecialTokens {
 };
 
 struct TokenizerSpec {
-  BpeVocabulary bpe;
+  TokenModelSpec model;
   std::vector<AddedToken> added;
-  std::vector<NormalizerKind> normalizers;
-  std::vector<PreTokenizerStep> pre_tokenizer;
-  bool byte_level_post = false;       // a ByteLevel post-processor: offsets only, kept for writing
-  std::vector<TemplatePiece> single;  // empty: nothing is added
+  Json normalizer, pre_tokenizer, post_processor, decoder;  // null: none
   SpecialTokens special;
   std::string where;  // file name for errors
 };

@@ -3,10 +3,13 @@
 
 #include "smidgen/base/str.h"
 #include "smidgen/text/chat_template.h"
+#include "smidgen/text/token_model.h"
 #include "smidgen/text/tokenizer.h"
 
 namespace smidgen {
 namespace {
+
+using Kind = TokenModelSpec::Kind;
 
 Json added_json(const AddedToken& token) {
   return {{"id", token.id},          {"content", token.content}, {"single_word", token.single_word},
@@ -14,75 +17,76 @@ Json added_json(const AddedToken& token) {
           {"special", token.special}};
 }
 
-Json sequence(const char* key, const std::vector<Json>& items) {
-  if (items.empty()) return nullptr;
-  if (items.size() == 1) return items[0];
-  return {{"type", "Sequence"}, {key, items}};
-}
-
-Json normalizer_json(const TokenizerSpec& spec) {
-  std::vector<Json> items;
-  for (const NormalizerKind kind : spec.normalizers) {
-    const char* names[] = {"NFC", "NFD", "NFKC", "NFKD"};
-    items.push_back({{"type", names[static_cast<int>(kind)]}});
+Json vocabulary_json(const TokenModelSpec& model) {
+  Json vocabulary = Json::object();
+  for (size_t id = 0; id < model.tokens.size(); ++id) {
+    // ordered_json looks for the key on every insertion by name; the tokens are known to differ.
+    if (!model.tokens[id].empty())
+      vocabulary.get_ref<Json::object_t&>()
+          .std::vector<std::pair<const std::string, Json>>::emplace_back(model.tokens[id], id);
   }
-  return sequence("normalizers", items);
+  return vocabulary;
 }
 
-Json byte_level(bool add_prefix_space, bool trim_offsets, bool use_regex) {
-  return {{"type", "ByteLevel"},
-          {"add_prefix_space", add_prefix_space},
-          {"trim_offsets", trim_offsets},
-          {"use_regex", use_regex}};
+// Scores as merges: those between tokens, equal scores in the order of ids. tokenizers has no
+// merges of characters that are no tokens, and no equal ranks.
+Json merges_json(const TokenModelSpec& model) {
+  Json merges = Json::array();
+  const auto put = [&](const std::string& left, const std::string& right) {
+    // The older spelling cannot say a token with a space in it.
+    merges.push_back(Json::array({left, right}));
+  };
+  for (const auto& [left, right] : model.merges) put(left, right);
+  if (model.scores.empty()) return merges;
+  for (const auto& merge : merges_of_scores(model, TokenTable(model.tokens)).merges) {
+    if (merge.left >= 0 && merge.right >= 0)
+      put(model.tokens[static_cast<size_t>(merge.left)],
+          model.tokens[static_cast<size_t>(merge.right)]);
+  }
+  return merges;
 }
 
-Json step_json(const PreTokenizerStep& step) {
-  switch (step.kind) {
-    case PreTokenizerStep::Kind::digits:
-      return {{"type", "Digits"}, {"individual_digits", step.individual_digits}};
-    case PreTokenizerStep::Kind::byte_level:
-      return byte_level(step.add_prefix_space, step.trim_offsets, step.use_regex);
-    case PreTokenizerStep::Kind::split:
+Json unigram_json(const TokenModelSpec& model) {
+  Json list = Json::array(), unknown;
+  for (size_t id = 0; id < model.tokens.size(); ++id) {
+    list.push_back(Json::array({model.tokens[id], model.scores[id]}));
+    if (model.unknown && model.tokens[id] == *model.unknown) unknown = id;
+  }
+  return {{"type", "Unigram"},
+          {"unk_id", unknown},
+          {"vocab", list},
+          {"byte_fallback", model.byte_fallback}};
+}
+
+Json model_json(const TokenModelSpec& model) {
+  const Json unknown = model.unknown ? Json(*model.unknown) : Json();
+  const auto or_null = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
+  switch (model.kind) {
+    case Kind::unigram:
+      return unigram_json(model);
+    case Kind::word_piece:
+      return {{"type", "WordPiece"},
+              {"unk_token", unknown},
+              {"continuing_subword_prefix", model.subword_prefix},
+              {"max_input_chars_per_word", model.max_word_characters},
+              {"vocab", vocabulary_json(model)}};
+    case Kind::word_level:
+      return {{"type", "WordLevel"},
+              {"vocab", vocabulary_json(model)},
+              {"unk_token", model.unknown.value_or("<unk>")}};
+    case Kind::bpe:
       break;
   }
-  const char* names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
-                         "Contiguous"};
-  return {{"type", "Split"},
-          {"pattern", {{step.literal ? "String" : "Regex", step.pattern}}},
-          {"behavior", names[static_cast<int>(step.behavior)]},
-          {"invert", step.invert}};
-}
-
-Json template_json(const std::vector<TemplatePiece>& pieces) {
-  Json single = Json::array(), pair = Json::array(), tokens = Json::object();
-  for (const TemplatePiece& piece : pieces) {
-    if (piece.is_text) {
-      single.push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
-      continue;
-    }
-    single.push_back({{"SpecialToken", {{"id", piece.name}, {"type_id", 0}}}});
-    tokens[piece.name] = {{"id", piece.name}, {"ids", piece.ids}, {"tokens", Json::array()}};
-    for ([[maybe_unused]] const int32_t id : piece.ids)
-      tokens[piece.name]["tokens"].push_back(piece.name);
-  }
-  pair = single;
-  for (Json piece : single) {
-    auto& inner = piece.contains("Sequence") ? piece["Sequence"] : piece["SpecialToken"];
-    inner["type_id"] = 1;
-    if (piece.contains("Sequence")) inner["id"] = "B";
-    pair.push_back(piece);
-  }
-  return {{"type", "TemplateProcessing"},
-          {"single", single},
-          {"pair", pair},
-          {"special_tokens", tokens}};
-}
-
-Json post_json(const TokenizerSpec& spec) {
-  std::vector<Json> items;
-  if (spec.byte_level_post) items.push_back(byte_level(true, false, true));
-  if (!spec.single.empty()) items.push_back(template_json(spec.single));
-  return sequence("processors", items);
+  return {{"type", "BPE"},
+          {"dropout", nullptr},
+          {"unk_token", unknown},
+          {"continuing_subword_prefix", or_null(model.subword_prefix)},
+          {"end_of_word_suffix", or_null(model.word_suffix)},
+          {"fuse_unk", model.fuse_unknown},
+          {"byte_fallback", model.byte_fallback},
+          {"ignore_merges", model.ignore_merges},
+          {"vocab", vocabulary_json(model)},
+          {"merges", merges_json(model)}};
 }
 
 }  // namespace
@@ -91,36 +95,17 @@ Json tokenizer_json(const Tokenizer& tokenizer) {
   const TokenizerSpec& spec = tokenizer.spec();
   std::vector<AddedToken> added = spec.added;
   std::sort(added.begin(), added.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
-  Json added_list = Json::array(), vocabulary = Json::object(), merges = Json::array();
+  Json added_list = Json::array();
   for (const AddedToken& token : added) added_list.push_back(added_json(token));
-  for (size_t id = 0; id < spec.bpe.tokens.size(); ++id) {
-    // ordered_json looks for the key on every insertion by name; the tokens are known to differ.
-    if (!spec.bpe.tokens[id].empty())
-      vocabulary.get_ref<Json::object_t&>()
-          .std::vector<std::pair<const std::string, Json>>::emplace_back(spec.bpe.tokens[id], id);
-  }
-  for (const auto& [left, right] : spec.bpe.merges) merges.push_back(left + " " + right);
-  std::vector<Json> steps;
-  for (const PreTokenizerStep& step : spec.pre_tokenizer) steps.push_back(step_json(step));
   return {{"version", "1.0"},
           {"truncation", nullptr},
           {"padding", nullptr},
           {"added_tokens", added_list},
-          {"normalizer", normalizer_json(spec)},
-          {"pre_tokenizer", sequence("pretokenizers", steps)},
-          {"post_processor", post_json(spec)},
-          {"decoder", byte_level(true, true, true)},
-          {"model",
-           {{"type", "BPE"},
-            {"dropout", nullptr},
-            {"unk_token", nullptr},
-            {"continuing_subword_prefix", nullptr},
-            {"end_of_word_suffix", nullptr},
-            {"fuse_unk", false},
-            {"byte_fallback", false},
-            {"ignore_merges", spec.bpe.ignore_merges},
-            {"vocab", vocabulary},
-            {"merges", merges}}}};
+          {"normalizer", spec.normalizer},
+          {"pre_tokenizer", spec.pre_tokenizer},
+          {"post_processor", spec.post_processor},
+          {"decoder", spec.decoder},
+          {"model", model_json(spec.model)}};
 }
 
 Json special_tokens_map(const Tokenizer& tokenizer) {

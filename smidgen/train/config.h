@@ -32,11 +32,13 @@ struct DataConfig {
   int64_t max_length = 512;
   std::string too_long = "error";
   std::string chat_template = "auto";
+  std::string data_cache = "auto";
   bool shuffle = true;
 };
 
 struct TrainConfig {
   OneOf method{"lora"};
+  OneOf loss{"cross_entropy"};
   OneOf policy;
   DataConfig data;
   int64_t batch_tokens = 1024;
@@ -85,7 +87,9 @@ void fields(V& v, ScheduleConfig& c) {
 template <class V>
 void fields(V& v, DataConfig& c) {
   v("data", c.data,
-    {.help = "Training files: .jsonl with messages, prompt/completion or text, or plain text",
+    {.help =
+         "Training files, folders or patterns: .jsonl or .json rows of a form the loss takes, or "
+         "plain text",
      .required = true});
   v("eval_data", c.eval_data, {.help = "Held-out files in the same forms"});
   v("max_length", c.max_length, {.help = "Longest sample", .min = 2, .unit = "tokens"});
@@ -94,12 +98,16 @@ void fields(V& v, DataConfig& c) {
   v("chat_template", c.chat_template,
     {.help =
          "auto: the model's chat template where it has one; none; or the name of one of several"});
+  v("data_cache", c.data_cache,
+    {.help = "Folder that keeps the tokens of data files; auto: the user's cache folder, for files "
+             "of 16 MiB and more; none: memory"});
   v("shuffle", c.shuffle, {.help = "Visit samples in a new order every epoch"});
 }
 
 template <class V>
 void fields(V& v, TrainConfig& c) {
   v.oneof("method", c.method, "method", {.help = "What is trained"});
+  v.oneof("loss", c.loss, "loss", {.help = "What is minimised"});
   v.oneof("policy", c.policy, "policy",
           {.help = "What decides during training which modules get how much"});
   fields(v, c.data);

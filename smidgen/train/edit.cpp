@@ -3,6 +3,7 @@
 #include <array>
 
 #include "smidgen/base/error.h"
+#include "smidgen/io/json_member.h"
 
 namespace smidgen {
 
@@ -14,6 +15,9 @@ constexpr std::array<std::pair<Edit::Kind, const char*>, 5> kKinds = {
      {Edit::Kind::activate, "activate"},
      {Edit::Kind::grow, "grow"},
      {Edit::Kind::shrink, "shrink"}}};
+
+// More than any rank or table that somebody trains; a log that asks for more is damaged.
+constexpr int64_t kMostRows = int64_t{1} << 24;
 
 }  // namespace
 
@@ -28,9 +32,9 @@ Json Edit::to_json() const {
   return json;
 }
 
-Edit Edit::from_json(const Json& json) {
+Edit Edit::from_json(const Json& json, const std::string& where) {
   Edit edit;
-  const std::string word = json.at("kind");
+  const std::string word = text_member(json, "kind", where);
   bool known = false;
   for (const auto& [value, name] : kKinds) {
     if (word == name) {
@@ -38,11 +42,14 @@ Edit Edit::from_json(const Json& json) {
       known = true;
     }
   }
-  if (!known)
-    throw Error(ErrorKind::format, str("there is no edit '", word, "'"), "structure.json");
-  edit.parameter = json.at("parameter");
-  edit.rows = json.value("rows", int64_t{0});
-  edit.keep = json.value("keep", std::vector<int64_t>{});
+  if (!known) throw Error(ErrorKind::format, str("there is no edit '", word, "'"), where);
+  edit.parameter = text_member(json, "parameter", where);
+  if (edit.kind == Kind::activate || edit.kind == Kind::grow)
+    edit.rows = count_member(json, "rows", where);
+  if (edit.kind == Kind::shrink) {
+    for (const Json& row : member(json, "keep", where))
+      edit.keep.push_back(count_of(row, "a row of \"keep\"", where));
+  }
   return edit;
 }
 
@@ -64,7 +71,8 @@ void apply(ParamStore& store, const Edit& edit) {
       store.set_active(p, edit.rows);
       break;
     case Edit::Kind::grow: {
-      if (edit.rows < 1) refuse(str("cannot grow by ", edit.rows, " rows"));
+      if (edit.rows < 1 || edit.rows > kMostRows - p.rows())
+        refuse(str("cannot grow ", p.rows(), " rows by ", edit.rows));
       std::vector<int64_t> keep(static_cast<size_t>(p.rows()));
       for (size_t i = 0; i < keep.size(); ++i) keep[i] = static_cast<int64_t>(i);
       store.reshape_rows(p, keep, edit.rows);
@@ -97,10 +105,11 @@ Json EditLog::to_json() const {
   return list;
 }
 
-EditLog EditLog::from_json(const Json& json) {
+EditLog EditLog::from_json(const Json& json, const std::string& where) {
+  if (!json.is_array()) throw Error(ErrorKind::format, "the edits are not a list", where);
   EditLog log;
   for (const Json& entry : json)
-    log.entries_.push_back({entry.at("step").get<int64_t>(), Edit::from_json(entry)});
+    log.entries_.push_back({count_member(entry, "step", where), Edit::from_json(entry, where)});
   return log;
 }
 

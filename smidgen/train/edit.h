@@ -24,7 +24,7 @@ struct Edit {
   std::vector<int64_t> keep;
 
   Json to_json() const;
-  static Edit from_json(const Json& json);
+  static Edit from_json(const Json& json, const std::string& where);
   // True when tensors move, so that attachments must be made again.
   bool moves_storage() const { return kind == Kind::grow || kind == Kind::shrink; }
 };
@@ -39,7 +39,8 @@ class EditLog {
   void record(int64_t step, const std::vector<Edit>& edits);
   void replay(ParamStore& store) const;
   Json to_json() const;
-  static EditLog from_json(const Json& json);
+  // `where` is the file, for errors.
+  static EditLog from_json(const Json& json, const std::string& where);
   size_t size() const { return entries_.size(); }
 
  private:

@@ -10,7 +10,7 @@
 #include "smidgen/base/memory.h"
 #include "smidgen/base/signals.h"
 #include "smidgen/io/json_file.h"
-#include "smidgen/nn/packed.h"
+#include "smidgen/io/json_member.h"
 #include "smidgen/train/optimizer.h"
 #include "smidgen/train/schedule.h"
 
@@ -26,7 +26,7 @@ LoaderConfig loader_config(const TrainConfig& config) {
 int64_t total_steps(const TrainConfig& config, const Dataset& data) {
   if (config.max_steps) return *config.max_steps;
   // Steps differ in their number of samples, so the epochs are walked through rather than divided.
-  Loader walk(data.lengths(), loader_config(config));
+  Loader walk(data.unit_lengths(), loader_config(config));
   int64_t steps = 0;
   while (walk.epochs_done() < config.epochs) {
     walk.next();
@@ -38,7 +38,7 @@ int64_t total_steps(const TrainConfig& config, const Dataset& data) {
 Loop::Loop(LoopSetup setup)
     : s_(std::move(setup)),
       total_(total_steps(s_.config, s_.data)),
-      loader_(s_.data.lengths(), loader_config(s_.config)),
+      loader_(s_.data.unit_lengths(), loader_config(s_.config)),
       watchdog_(s_.config.watchdog),
       checkpoints_(s_.run.checkpoints()) {
   if (!s_.config.policy.name.empty())
@@ -58,13 +58,14 @@ bool Loop::resume() {
   const auto latest = checkpoints_.latest();
   if (!latest) return false;
   const Json state = latest->state();
-  s_.identity.check(state.at("identity"), s_.allow_inexact_resume);
-  state_ = RunState::from_json(state, read_json(latest->path / "structure.json"));
+  const std::string where = (latest->path / "state.json").string();
+  s_.identity.check(member(state, "identity", where), s_.allow_inexact_resume);
+  state_ = RunState::from_json(state, read_json(latest->path / "structure.json"), latest->path);
   Adapter::detach(s_.model, s_.slot);
   state_.edits.replay(s_.adapter.store());
   read_trainables(latest->path, s_.adapter.store());
   s_.adapter.attach(s_.model, s_.slot);
-  if (s_.adapter.store().digest() != state.at("digest").get<std::string>()) {
+  if (s_.adapter.store().digest() != text_member(state, "digest", where)) {
     throw Error(ErrorKind::format,
                 "the checkpoint's parameters do not have the digest that was saved with them",
                 latest->path.string());
@@ -105,18 +106,18 @@ void Loop::apply_edits(std::vector<Edit> edits) {
 std::string Loop::describe(const Step& step) const {
   std::vector<std::string> where;
   for (const auto& micro : step.micro) {
-    for (const int64_t i : micro) where.push_back(s_.data.where(i));
+    for (const int64_t u : micro)
+      where.push_back(s_.data.where(s_.data.form() == DataForm::pairs ? 2 * u : u));
   }
   return str("batch of ", counted(where.size(), "sample"), ": ", join(where, ", ", 8));
 }
 
-double Loop::accumulate(const Step& step, int64_t* answers) {
+double Loop::accumulate(const Step& step, Tally& tally) {
+  const LossScene scene{s_.model, s_.data, s_.slot};
+  s_.objective.begin(scene, step.micro);
   double loss = 0;
   for (const auto& micro : step.micro) {
-    const Batch batch = to_batch(pack(s_.data, micro), s_.slot);
-    *answers += batch.answers;
-    const at::Tensor hidden = s_.model.forward(batch.main);
-    const at::Tensor sum = s_.model.loss_sum(hidden, batch);
+    const at::Tensor sum = s_.objective.sum(scene, micro, tally);
     loss += sum.item<double>();
     if (sum.requires_grad()) sum.backward();
   }
@@ -132,9 +133,13 @@ StepRecord Loop::train_step() {
   StepRecord record;
   record.step = state_.step + 1;
   record.tokens = step.tokens;
-  const double sum = accumulate(step, &record.answers);
-  record.loss = sum / static_cast<double>(record.answers);
-  store.scale_grad(1.0 / static_cast<double>(record.answers));
+  Tally tally;
+  const double sum = accumulate(step, tally);
+  const double divisor = s_.objective.divisor(tally);
+  record.loss = sum / divisor;
+  record.answers = tally.answers;
+  record.metrics = tally.means();
+  store.scale_grad(1.0 / divisor);
   if (policy_) apply_edits(policy_->after_backward(view()));
   if (s_.events.gradients) s_.events.gradients(record.step);
   record.grad_norm = clip_gradients(store, s_.config.optimizer.max_grad_norm);
@@ -153,11 +158,10 @@ StepRecord Loop::train_step() {
   return record;
 }
 
-double Loop::evaluate_now() {
+EvalResult Loop::evaluate_now() {
   EvalOptions options;
-  options.slot = s_.slot;
   options.micro_tokens = s_.config.micro_tokens ? s_.config.micro_tokens : s_.config.batch_tokens;
-  return evaluate(s_.model, *s_.eval_data, options).loss();
+  return s_.objective.evaluate({s_.model, *s_.eval_data, s_.slot}, options);
 }
 
 void Loop::note_eval(double loss) {
@@ -179,14 +183,20 @@ void Loop::log(const StepRecord& r, bool digest) {
                {"grad_norm", r.grad_norm},
                {"tokens_per_s", std::round(r.tokens_per_s * 10) / 10},
                {"peak_mb", std::round(r.peak_mb * 10) / 10}};
+  for (const auto& [name, value] : r.metrics) line[name] = value;
   if (r.eval_loss) line["eval_loss"] = *r.eval_loss;
+  for (const auto& [name, value] : r.eval_metrics) line["eval_" + name] = value;
   if (digest) line["digest"] = s_.adapter.store().digest();
   metrics_->append(line);
   events_->scalar("loss/train", static_cast<float>(r.loss), r.step);
   events_->scalar("learning_rate", static_cast<float>(r.learning_rate), r.step);
   events_->scalar("grad_norm", static_cast<float>(r.grad_norm), r.step);
   events_->scalar("tokens_per_s", static_cast<float>(r.tokens_per_s), r.step);
+  for (const auto& [name, value] : r.metrics)
+    events_->scalar(name, static_cast<float>(value), r.step);
   if (r.eval_loss) events_->scalar("loss/eval", static_cast<float>(*r.eval_loss), r.step);
+  for (const auto& [name, value] : r.eval_metrics)
+    events_->scalar("eval_" + name, static_cast<float>(value), r.step);
 }
 
 void Loop::save() {
@@ -218,7 +228,9 @@ LoopResult Loop::run() {
   while (state_.step < total_ && !stop) {
     StepRecord record = train_step();
     if (s_.eval_data && (every(s_.config.eval_every) || state_.step == total_)) {
-      record.eval_loss = evaluate_now();
+      const EvalResult result_now = evaluate_now();
+      record.eval_loss = result_now.loss();
+      record.eval_metrics = result_now.metrics;
       note_eval(*record.eval_loss);
       stop = patience > 0 && state_.stale >= patience;
     }
@@ -227,14 +239,17 @@ LoopResult Loop::run() {
     // Asked once: a signal that arrives later waits for the next boundary. The line of this step
     // must not show that somebody interrupted, or a resumed run's log would differ from an
     // uninterrupted one's.
-    const bool interrupted = stop_requested() != 0 && !last;
+    bool interrupted = stop_requested() != 0 && !last;
+    const bool by_signal = interrupted;
     log(record, due);
     if (s_.events.step) s_.events.step(record);
+    interrupted |= !last && s_.events.stop && s_.events.stop();
     if (due || interrupted) save();
     if (interrupted) {
-      throw Error(ErrorKind::interrupted, str("stopped by a signal after step ", state_.step),
-                  s_.run.root().string(),
-                  "everything is saved; the same call with --resume goes on");
+      throw Error(
+          ErrorKind::interrupted,
+          str("stopped by ", by_signal ? "a signal" : "the program", " after step ", state_.step),
+          s_.run.root().string(), "everything is saved; the same call with --resume goes on");
     }
   }
   if (saved_step_ != state_.step) save();

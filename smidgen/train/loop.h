@@ -1,9 +1,10 @@
 // The training loop: steps, evaluation, checkpoints, resume. It knows methods and policies by their
 // interfaces only.
 //
-// Arithmetic of a step: backward takes the SUM of token losses of each micro-batch; when all are
-// done, gradients are divided once by the step's number of answer tokens, then clipped. So the
-// result does not depend on how a step is cut into micro-batches, beyond rounding.
+// Arithmetic of a step: backward takes the SUM of the losses of each micro-batch; when all are
+// done, gradients are divided once by what the loss divides by (the step's answer tokens, or its
+// units), then clipped. So the result does not depend on how a step is cut into micro-batches,
+// beyond rounding.
 #pragma once
 
 #include <functional>
@@ -20,6 +21,7 @@
 #include "smidgen/text/loader.h"
 #include "smidgen/train/budgets/registry.h"
 #include "smidgen/train/config.h"
+#include "smidgen/train/losses/registry.h"
 #include "smidgen/train/state.h"
 #include "smidgen/train/watchdog.h"
 
@@ -27,10 +29,11 @@ namespace smidgen {
 
 struct StepRecord {
   int64_t step = 0;
-  double loss = 0;  // mean over the step's answer tokens, nats
+  double loss = 0;  // as the loss divides it: per answer token or per unit
   int64_t tokens = 0, answers = 0;
   double learning_rate = 0, grad_norm = 0, tokens_per_s = 0, peak_mb = 0;
   std::optional<double> eval_loss;
+  std::map<std::string, double> metrics, eval_metrics;  // of the loss: rewards ...
 };
 
 // What the loop tells whoever shows or records it. All calls come between steps.
@@ -38,11 +41,14 @@ struct LoopEvents {
   std::function<void(const StepRecord&)> step;
   std::function<void(int64_t step)> gradients;  // after backward, before anything moves
   std::function<void(int64_t step, const fs::path&)> saved;
+  // Asked after every step, beside the signals: true saves and ends with Error interrupted.
+  std::function<bool()> stop;
 };
 
 struct LoopSetup {
   Model& model;
   Adapter& adapter;  // attached here at `slot`
+  Objective& objective;
   const Dataset& data;
   const Dataset* eval_data = nullptr;
   const TrainConfig& config;
@@ -84,8 +90,8 @@ class Loop {
 
  private:
   StepRecord train_step();
-  double accumulate(const Step& step, int64_t* answers);
-  double evaluate_now();
+  double accumulate(const Step& step, Tally& tally);
+  EvalResult evaluate_now();
   void note_eval(double loss);
   void save();
   void log(const StepRecord& record, bool digest);

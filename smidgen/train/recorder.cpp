@@ -42,10 +42,18 @@ RunRecorder::RunRecorder(const RunFolder& run, bool resumed) : run_(run) {
     report_ = from_run_folder(run.root().string());
 }
 
-void RunRecorder::first_batch(const Dataset& data, const std::vector<int64_t>& samples,
+void RunRecorder::first_batch(const Dataset& data, const std::vector<int64_t>& units,
                               const Tokenizer& tokenizer) {
   report_.first_batch.clear();
-  for (const int64_t i : samples) {
+  std::vector<int64_t> sequences;
+  for (const int64_t u : units) {
+    if (data.form() == DataForm::pairs) {
+      sequences.insert(sequences.end(), {2 * u, 2 * u + 1});
+    } else {
+      sequences.push_back(u);
+    }
+  }
+  for (const int64_t i : sequences) {
     std::vector<TokenSpan> spans;
     const auto ids = data.ids(i);
     const auto answer = data.answer(i);

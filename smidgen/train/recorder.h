@@ -24,7 +24,7 @@ class RunRecorder {
   RunReport& report() { return report_; }
 
   // Decodes the sequences of a batch, with what the loss sees marked.
-  void first_batch(const Dataset& data, const std::vector<int64_t>& samples,
+  void first_batch(const Dataset& data, const std::vector<int64_t>& units,
                    const Tokenizer& tokenizer);
   // Reads the gradients after backward. With B = 0 half of a LoRA has none at the first step, so
   // the second is judged.

@@ -22,16 +22,19 @@ size_t prompt_length(std::span<const uint8_t> answer) {
 
 }  // namespace
 
-Showcase::Showcase(const Model& model, const Tokenizer& tokenizer, std::vector<int32_t> stop_tokens,
-                   const Dataset* held_out, ShowcaseOptions options)
+Showcase::Showcase(const Model& model, Objective& objective, const Tokenizer& tokenizer,
+                   std::vector<int32_t> stop_tokens, const Dataset* held_out,
+                   ShowcaseOptions options)
     : model_(model),
+      objective_(objective),
       tokenizer_(tokenizer),
       stop_(std::move(stop_tokens)),
       held_out_(held_out),
       options_(options) {
   if (!held_out_) return;
   std::vector<std::pair<std::string, int64_t>> order;
-  for (int64_t i = 0; i < held_out_->size(); ++i) {
+  const int64_t stride = held_out_->form() == DataForm::pairs ? 2 : 1;  // chosen answers only
+  for (int64_t i = 0; i < held_out_->size(); i += stride) {
     if (prompt_length(held_out_->answer(i)) > 1)
       order.emplace_back(sha256(std::as_bytes(held_out_->ids(i))), i);
   }
@@ -63,18 +66,25 @@ std::vector<std::string> Showcase::answers(int slot) const {
   return texts;
 }
 
-void Showcase::before(RunReport& report) {
-  if (!held_out_) return;
+EvalResult Showcase::score(int slot) const {
   EvalOptions options;
   options.per_sample = true;
   options.stop = [] { return stop_requested() != 0; };
-  const EvalResult result = evaluate(model_, *held_out_, options);
+  return objective_.evaluate({model_, *held_out_, slot}, options);
+}
+
+void Showcase::before(RunReport& report) {
+  if (!held_out_) return;
+  const EvalResult result = score(0);
   report.held_out = HeldOut{.before = result.loss(),
                             .after = result.loss(),
                             .tokens = result.tokens,
                             .samples = result.samples,
                             .interval_low = {},
-                            .interval_high = {}};
+                            .interval_high = {},
+                            .per_token = objective_.per_token(),
+                            .metrics_before = result.metrics,
+                            .metrics_after = {}};
   report.samples.clear();
   const auto texts = answers(0);
   for (size_t k = 0; k < chosen_.size(); ++k) {
@@ -87,16 +97,12 @@ void Showcase::before(RunReport& report) {
 
 void Showcase::after(RunReport& report, int slot) {
   if (!held_out_ || !report.held_out) return;
-  EvalOptions options;
-  options.per_sample = true;
-  options.stop = [] { return stop_requested() != 0; };
   // The base is scored again rather than remembered: a resumed run pairs as an uninterrupted one
   // does.
-  const EvalResult base = evaluate(model_, *held_out_, options);
-  options.slot = slot;
-  const EvalResult tuned = evaluate(model_, *held_out_, options);
+  const EvalResult base = score(0), tuned = score(slot);
   const Interval interval = paired_bootstrap(base.per_sample, tuned.per_sample, options_.seed);
   report.held_out->after = tuned.loss();
+  report.held_out->metrics_after = tuned.metrics;
   report.held_out->interval_low = interval.low;
   report.held_out->interval_high = interval.high;
   const auto texts = answers(slot);

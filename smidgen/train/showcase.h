@@ -6,6 +6,7 @@
 #include "smidgen/report/run_report.h"
 #include "smidgen/text/dataset.h"
 #include "smidgen/text/tokenizer.h"
+#include "smidgen/train/losses/registry.h"
 
 namespace smidgen {
 
@@ -17,10 +18,10 @@ struct ShowcaseOptions {
 
 class Showcase {
  public:
-  // `held_out` may be null: then there is nothing to show. The prompts are the first by the SHA-256
-  // of their ids, so that nobody picks the flattering ones.
-  Showcase(const Model& model, const Tokenizer& tokenizer, std::vector<int32_t> stop_tokens,
-           const Dataset* held_out, ShowcaseOptions options);
+  // `held_out` may be null: then there is nothing to show. It is scored by `objective`. The prompts
+  // are the first by the SHA-256 of their ids, so that nobody picks the flattering ones.
+  Showcase(const Model& model, Objective& objective, const Tokenizer& tokenizer,
+           std::vector<int32_t> stop_tokens, const Dataset* held_out, ShowcaseOptions options);
 
   void before(RunReport& report);  // of the bare base
   void after(RunReport& report,
@@ -28,7 +29,9 @@ class Showcase {
 
  private:
   std::vector<std::string> answers(int slot) const;
+  EvalResult score(int slot) const;
   const Model& model_;
+  Objective& objective_;
   const Tokenizer& tokenizer_;
   std::vector<int32_t> stop_;
   const Dataset* held_out_;

@@ -6,6 +6,7 @@
 #include "smidgen/base/log.h"
 #include "smidgen/io/dequantise.h"
 #include "smidgen/io/json_file.h"
+#include "smidgen/io/json_member.h"
 #include "smidgen/io/safetensors.h"
 
 namespace smidgen {
@@ -17,31 +18,34 @@ Json RunIdentity::to_json() const {
 
 void RunIdentity::check(const Json& saved, bool allow_inexact) const {
   const Json mine = to_json();
+  const std::string where = "identity in the checkpoint's state.json";
   const auto refuse = [&](const std::string& what, const Json& then, const Json& now,
                           const std::string& hint) {
     throw Error(ErrorKind::mismatch,
                 str("cannot resume: ", what, " was ", then.dump(), " and is now ", now.dump()), "",
                 hint);
   };
+  const Json& recipe_then = member(saved, "recipe", where);
   for (const auto& [key, value] : mine["recipe"].items()) {
-    const Json then = saved.at("recipe").value(key, Json());
+    const auto found = recipe_then.find(key);
+    const Json then = found == recipe_then.end() ? Json() : *found;
     if (then != value)
       refuse(key, then, value, "resume with the recipe of the run folder, or start a new run");
   }
   for (const char* key : {"base", "data"}) {
-    if (saved.at(key) != mine[key]) {
-      refuse(str("the digest of the ", key), saved.at(key), mine[key],
+    if (member(saved, key, where) != mine[key]) {
+      refuse(str("the digest of the ", key), member(saved, key, where), mine[key],
              "the files changed since the run began");
     }
   }
   for (const char* key : {"threads", "target", "versions"}) {
-    if (saved.at(key) == mine[key]) continue;
+    if (member(saved, key, where) == mine[key]) continue;
     if (!allow_inexact) {
-      refuse(key, saved.at(key), mine[key],
+      refuse(key, member(saved, key, where), mine[key],
              "this changes rounding; --allow-inexact-resume goes on all the same");
     }
-    log_warning("resuming with ", key, " ", mine[key].dump(), " in place of ", saved.at(key).dump(),
-                ": bits will differ");
+    log_warning("resuming with ", key, " ", mine[key].dump(), " in place of ",
+                member(saved, key, where).dump(), ": bits will differ");
   }
 }
 
@@ -59,24 +63,38 @@ Json RunState::to_json() const {
   return j;
 }
 
-RunState RunState::from_json(const Json& j, const Json& structure) {
-  if (j.value("version", 0) != 1) {
+RunState RunState::from_json(const Json& j, const Json& structure, const fs::path& folder) {
+  const std::string where = (folder / "state.json").string();
+  if (const int64_t version = count_member(j, "version", where); version != 1) {
     throw Error(ErrorKind::unsupported,
-                str("the checkpoint is of version ", j.value("version", 0), ", this build reads 1"),
-                "state.json");
+                str("the checkpoint is of version ", version, ", this build reads 1"), where);
   }
   RunState s;
-  s.step = j.at("step");
-  s.loader = {j.at("loader").at("epoch"), j.at("loader").at("position")};
-  s.tokens = j.at("tokens");
-  if (!j.at("best").is_null()) s.best = Best{j.at("best").at("loss"), j.at("best").at("step")};
-  s.stale = j.at("stale");
-  s.metrics_offset = j.at("metrics_offset");
-  s.events_file = j.at("events").at("file");
-  s.events_offset = j.at("events").at("offset");
-  s.watchdog = j.at("watchdog");
-  s.policy = j.at("policy");
-  s.edits = EditLog::from_json(structure);
+  s.step = count_member(j, "step", where);
+  const Json& loader = member(j, "loader", where);
+  s.loader = {static_cast<uint64_t>(count_member(loader, "epoch", where)),
+              static_cast<uint64_t>(count_member(loader, "position", where))};
+  s.tokens = count_member(j, "tokens", where);
+  if (const Json& best = member(j, "best", where); !best.is_null()) {
+    s.best = Best{number_member(best, "loss", where), count_member(best, "step", where)};
+  }
+  s.stale = count_member(j, "stale", where);
+  s.metrics_offset = static_cast<uint64_t>(count_member(j, "metrics_offset", where));
+  const Json& events = member(j, "events", where);
+  s.events_file = text_member(events, "file", where);
+  // It is opened and cut: a checkpoint from elsewhere must not name a file outside the run.
+  if (!is_plain_name(s.events_file)) {
+    throw Error(ErrorKind::format, str("the event file '", s.events_file, "' is not a plain name"),
+                where);
+  }
+  s.events_offset = static_cast<uint64_t>(count_member(events, "offset", where));
+  s.watchdog = member(j, "watchdog", where);
+  for (const Json& loss : s.watchdog) {
+    if (!s.watchdog.is_array() || !loss.is_number())
+      throw Error(ErrorKind::format, "\"watchdog\" is not a list of losses", where);
+  }
+  s.policy = member(j, "policy", where);
+  s.edits = EditLog::from_json(structure, (folder / "structure.json").string());
   return s;
 }
 
@@ -122,7 +140,8 @@ void write_trainables(const fs::path& folder, const ParamStore& store, const Edi
 
 void read_trainables(const fs::path& folder, ParamStore& store) {
   const SafetensorsFile file(folder / "params.safetensors");
-  const Json counts = read_json(folder / "counts.json");
+  const fs::path counts_file = folder / "counts.json";
+  const Json counts = read_json(counts_file);
   for (const auto& p : store.parameters()) {
     for (const auto& [prefix, part] : kParts) {
       const TensorView view = file.view(prefix + p->spec().path());
@@ -136,8 +155,20 @@ void read_trainables(const fs::path& folder, ParamStore& store) {
       to_f32(view, {t.mutable_data_ptr<float>(), static_cast<size_t>(t.numel())});
     }
     std::vector<int64_t> rows;
-    for (const Json& run : counts.at(p->spec().path()))
-      rows.insert(rows.end(), run[1].get<size_t>(), run[0].get<int64_t>());
+    const std::string path = p->spec().path(), where = counts_file.string();
+    const auto left = [&] { return p->rows() - static_cast<int64_t>(rows.size()); };
+    for (const Json& run : member(counts, path.c_str(), where)) {
+      if (!run.is_array() || run.size() != 2)
+        throw Error(ErrorKind::format, str(path, ": not a list of [steps, rows]"), where);
+      const int64_t many = count_of(run[1], path, where);
+      if (many > left())
+        throw Error(ErrorKind::mismatch,
+                    str(path, " has ", p->rows(), " rows, and more counts than that"), where);
+      rows.insert(rows.end(), static_cast<size_t>(many), count_of(run[0], path, where));
+    }
+    if (left() != 0)
+      throw Error(ErrorKind::mismatch,
+                  str(path, " has ", p->rows(), " rows and ", rows.size(), " counts"), where);
     store.set_counts(*p, std::move(rows));
   }
 }

@@ -49,7 +49,9 @@ struct RunState {
   EditLog edits;
 
   Json to_json() const;
-  static RunState from_json(const Json& state, const Json& structure);
+  // What lies in `folder`, the checkpoint's: a missing or wrong member is a format error with its
+  // file and key.
+  static RunState from_json(const Json& state, const Json& structure, const fs::path& folder);
 };
 
 // The trainables with their moments and step counts: params.safetensors, counts.json and

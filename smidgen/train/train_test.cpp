@@ -153,7 +153,7 @@ TEST(Edit, LogReplaysToTheSameStructure) {
                                    {.kind = Edit::Kind::freeze, .parameter = "site.w"}};
   for (const Edit& edit : edits) apply(a.store, edit);
   log.record(4, edits);
-  EditLog::from_json(Json::parse(log.to_json().dump())).replay(b.store);
+  EditLog::from_json(Json::parse(log.to_json().dump()), "structure.json").replay(b.store);
   EXPECT_EQ(a.p->spec().shape, b.p->spec().shape);
   EXPECT_EQ(a.p->active_rows(), b.p->active_rows());
   EXPECT_EQ(a.p->frozen(), b.p->frozen());
@@ -166,6 +166,13 @@ TEST(Edit, RefusesWhatDoesNotFit) {
   EXPECT_THROW(apply(toy.store, {.kind = Edit::Kind::shrink, .parameter = "site.w", .keep = {4}}),
                Error);
   EXPECT_THROW(apply(toy.store, {.kind = Edit::Kind::freeze, .parameter = "site.v"}), Error);
+}
+
+TEST(Edit, ALogCannotAskForUnboundedMemory) {
+  Toy toy;
+  const int64_t rows = int64_t{1} << 40;
+  EXPECT_THROW(apply(toy.store, {.kind = Edit::Kind::grow, .parameter = "site.w", .rows = rows}),
+               Error);
 }
 
 }  // namespace

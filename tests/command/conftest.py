@@ -1,6 +1,7 @@
 """Fixtures of the command tests: these need no torch on the Python side."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,3 +27,25 @@ def data():
     import tiny
 
     return tiny.data()
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Mounts a small file system in memory at tmp_path/disk; only root can, and in some containers not even root."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    used = []
+
+    def mount(options: str):
+        action = "remount," if used else ""
+        call = ["mount", "-t", "tmpfs", "-o", action + options, "tmpfs", str(disk)]
+        done = subprocess.run(call, capture_output=True, text=True)
+        if done.returncode and not used:
+            pytest.skip("cannot mount a tmpfs: needs root with CAP_SYS_ADMIN")
+        assert done.returncode == 0, done.stderr
+        used.append(options)
+        return disk
+
+    yield mount
+    if used:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

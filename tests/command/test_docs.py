@@ -1,6 +1,6 @@
 """Runs every ```sh block of the docs: the blocks of one page in order, in a folder with tiny data under the names below.
 
-The docs may use: `model/` (a Llama folder), `model.gguf` (the same kind of model, Q4_1), `train.jsonl`, `held-out.jsonl`.
+The docs may use: `model/` (a Llama folder), `model.gguf` (the same kind of model, Q4_1), `train.jsonl`, `held-out.jsonl`, `pairs.jsonl`.
 """
 
 import os
@@ -22,6 +22,7 @@ def place(tmp_path):
     shutil.copy(tiny.gguf(), tmp_path / "model.gguf")
     shutil.copy(tiny.data(24), tmp_path / "train.jsonl")
     shutil.copy(tiny.data(8, seed=4), tmp_path / "held-out.jsonl")
+    shutil.copy(tiny.data(8, "pairs"), tmp_path / "pairs.jsonl")
     return tmp_path
 
 

@@ -2,32 +2,9 @@
 
 import os
 import signal
-import subprocess
 
 import pytest
 from support import runs, smidgen
-
-
-@pytest.fixture
-def mounted(tmp_path):
-    """Mounts a small file system in memory at tmp_path/disk; only root can, and in some containers not even root."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    used = []
-
-    def mount(options: str):
-        action = "remount," if used else ""
-        call = ["mount", "-t", "tmpfs", "-o", action + options, "tmpfs", str(disk)]
-        done = subprocess.run(call, capture_output=True, text=True)
-        if done.returncode and not used:
-            pytest.skip("cannot mount a tmpfs: needs root with CAP_SYS_ADMIN")
-        assert done.returncode == 0, done.stderr
-        used.append(options)
-        return disk
-
-    yield mount
-    if used:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_disk_full_keeps_the_last_checkpoint(mounted, model, data, tmp_path):

@@ -140,3 +140,31 @@ def test_a_skip_row_needs_a_reason(tmp_path, row):
     listing.write_text(row + "\n")
     with pytest.raises(SystemExit, match="skips.txt:1"):
         read_skips(listing)
+
+
+def test_fuzz_targets_that_find_something_or_are_missing_fail(tmp_path, monkeypatch):
+    import run_tests
+
+    monkeypatch.setattr(run_tests, "ROOT", tmp_path)
+    monkeypatch.setattr(run_tests, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(run_tests, "FUZZ_CORPUS", tmp_path / "corpus")
+    bodies = {
+        "calm": 'test -d "$TMPDIR" && echo "stat::number_of_executed_units: 7"',
+        "crashes": "kill -ABRT $$",
+        "without_corpus": "exit 0",
+        "unbuilt": None,
+    }
+    (tmp_path / "build" / "asan").mkdir(parents=True)
+    (tmp_path / "tests" / "fuzz").mkdir(parents=True)
+    for name, body in bodies.items():
+        (tmp_path / "tests" / "fuzz" / f"{name}.cpp").touch()
+        if name != "without_corpus":
+            (tmp_path / "corpus" / name).mkdir(parents=True)
+        if body:
+            path = tmp_path / "build" / "asan" / f"fuzz_{name}"
+            path.write_text("#!/bin/sh\n" + body)
+            path.chmod(0o755)
+    cases = run_tests.fuzz(1)(20)
+    assert outcomes(cases) == {
+        "fuzz calm": "passed", "fuzz crashes": "failed", "fuzz without_corpus": "failed", "fuzz unbuilt": "failed"
+    }  # fmt: skip

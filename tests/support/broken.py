@@ -366,6 +366,46 @@ def data_with_long_sample(to):
     return lines(to, GOOD, GOOD, json.dumps({"messages": talk}))
 
 
+PAIR = json.dumps(tiny.samples(1, "pairs")[0])
+
+
+@thing
+def pairs(to):
+    return lines(to, PAIR, PAIR)
+
+
+@thing
+def pairs_with_equal_sides(to):
+    return lines(to, PAIR, json.dumps({"prompt": "a", "chosen": "b", "rejected": "b"}))
+
+
+@thing
+def pairs_without_rejected(to):
+    return lines(to, PAIR, json.dumps({"prompt": "a", "chosen": "b"}))
+
+
+@thing
+def labels_that_are_numbers(to):
+    return lines(to, json.dumps({"prompt": "a", "completion": "b", "label": 1}))
+
+
+@thing
+def labels_of_one_row(to):
+    return lines(to, json.dumps({"prompt": "a", "completion": "b", "label": True}))
+
+
+@thing
+def list_that_does_not_end(to):
+    path = to.with_suffix(".json")
+    path.write_text("[\n" + GOOD + ",\n" + GOOD + "\n")
+    return path
+
+
+@thing
+def shares_of_a_stranger(to):
+    return lines(to, json.dumps({"conversations": [{"from": "humen", "value": "a"}]}))
+
+
 # ---------------------------------------------------------------------------------------------- recipes
 @thing
 def recipe_with_unknown_key(to):
@@ -386,6 +426,36 @@ def recipe_with_wrong_type(to):
     path = to.with_suffix(".yaml")
     path.write_text("method:\n  name: lora\n  rank: many\n")
     return path
+
+
+# ---------------------------------------------------------------------------------------------- other layouts
+@thing
+def model_with_other_digits(to):
+    """Digits in one piece: a pre-tokeniser of no published family."""
+    smidgen.copy(tiny.model(), to)
+    path = to / "tokenizer.json"
+    spec = json.loads(path.read_text())
+    spec["pre_tokenizer"]["pretokenizers"][0]["individual_digits"] = False
+    path.write_text(json.dumps(spec))
+    return to
+
+
+def mlx(to: Path, weights: str, **changes) -> Path:
+    to.mkdir()
+    config = {"lora_parameters": {"rank": 2, "scale": 1.0, "dropout": 0.0}, **changes}
+    (to / "adapter_config.json").write_text(json.dumps(config))
+    (to / weights).write_bytes(b"")
+    return to
+
+
+@thing
+def mlx_dora(to):
+    return mlx(to, "adapters.safetensors", fine_tune_type="dora")
+
+
+@thing
+def mlx_npz(to):
+    return mlx(to, "adapters.npz")
 
 
 @thing

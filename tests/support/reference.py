@@ -335,9 +335,19 @@ def samples(model: Path, data: Path) -> list[dict]:
             {"role": "user", "content": row["prompt"]},
             {"role": "assistant", "content": row["completion"]},
         ]
-        text = render(chat_template(model), turns)
-        coded = tokenizer(Path(model)).encode(text, add_special_tokens=False)
-        spans = answer_spans(text)
-        answer = [int(any(a <= start and end <= b for a, b in spans)) for start, end in coded.offsets]
-        out.append({"ids": coded.ids, "answer": answer})
+        out.append(talk(model, turns))
     return out
+
+
+def talk(model: Path, turns: list[dict]) -> dict:
+    """{"ids", "answer"} of one conversation."""
+    text = render(chat_template(model), turns)
+    coded = tokenizer(Path(model)).encode(text, add_special_tokens=False)
+    spans = answer_spans(text)
+    answer = [int(any(a <= start and end <= b for a, b in spans)) for start, end in coded.offsets]
+    return {"ids": coded.ids, "answer": answer}
+
+
+def answered(model: Path, prompt: str, answer: str) -> dict:
+    """The talk of a question and its answer."""
+    return talk(model, [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}])

@@ -9,6 +9,7 @@
 #include "smidgen/methods/registry.h"
 #include "smidgen/nn/families/registry.h"
 #include "smidgen/train/budgets/registry.h"
+#include "smidgen/train/losses/registry.h"
 
 namespace smidgen {
 
@@ -22,7 +23,7 @@ const std::vector<CoreVerb>& verbs() {
 
 Json registries() {
   Json method = Json::object(), family = Json::object(), format = Json::object(),
-       policy = Json::object();
+       policy = Json::object(), loss = Json::object();
   for (const auto& [name, entry] : methods().entries()) {
     method[name] = {
         {"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
@@ -40,7 +41,17 @@ Json registries() {
     policy[name] = {
         {"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
   }
-  return {{"method", method}, {"family", family}, {"format", format}, {"policy", policy}};
+  for (const auto& [name, entry] : losses().entries()) {
+    loss[name] = {{"summary", entry->summary()},
+                  {"fields", entry->fields()},
+                  {"source", entry->source()},
+                  {"data", to_string(entry->form())}};
+  }
+  return {{"method", method},
+          {"family", family},
+          {"format", format},
+          {"policy", policy},
+          {"loss", loss}};
 }
 
 Json schema_document() {

@@ -7,6 +7,7 @@
 #include "smidgen/cli/core/model_config.h"
 #include "smidgen/cli/core/verb.h"
 #include "smidgen/eval/evaluate.h"
+#include "smidgen/text/token_cache.h"
 
 namespace smidgen {
 
@@ -18,6 +19,7 @@ struct EvalConfig {
   int64_t max_length = 0;
   std::string too_long = "error";
   std::string chat_template = "auto";
+  std::string data_cache = "auto";
   int64_t micro_tokens = 2048;
   std::optional<fs::path> per_sample;
 };
@@ -26,7 +28,8 @@ template <class V>
 void fields(V& v, EvalConfig& c) {
   fields(v, c.model);
   v("data", c.data,
-    {.help = "Files: .jsonl with messages, prompt/completion or text, or plain text",
+    {.help = "Files, folders or patterns: .jsonl or .json rows with messages, prompt/completion or "
+             "text, or plain text",
      .required = true});
   v("max_length", c.max_length,
     {.help = "Longest sample; 0 is the model's context", .min = 0, .unit = "tokens"});
@@ -35,6 +38,9 @@ void fields(V& v, EvalConfig& c) {
   v("chat_template", c.chat_template,
     {.help =
          "auto: the model's chat template where it has one; none; or the name of one of several"});
+  v("data_cache", c.data_cache,
+    {.help = "Folder that keeps the tokens of data files; auto: the user's cache folder, for files "
+             "of 16 MiB and more; none: memory"});
   v("micro_tokens", c.micro_tokens,
     {.help = "Most tokens of one forward pass", .min = 1, .unit = "tokens"});
   v("per_sample", c.per_sample, {.help = "Write one JSON line a sample: where, loss_sum, tokens"});
@@ -53,6 +59,7 @@ DatasetOptions dataset_options(const EvalConfig& c, const Model& model) {
                      : c.too_long == "truncate" ? TooLong::truncate
                                                 : TooLong::error;
   options.chat_template = c.chat_template == "none" ? TemplateUse::none : TemplateUse::automatic;
+  options.cache = data_cache(c.data_cache);
   return options;
 }
 
@@ -70,14 +77,11 @@ void write_samples(const fs::path& path, const Dataset& data, const EvalResult& 
 
 void run_eval(const Invocation& invocation) {
   const auto config = read_config<EvalConfig>(invocation.recipe.values);
-  for (const std::string& file : config.data) {
-    if (!path_exists(file))
-      throw os_error("read", file, ENOENT);  // before the time of loading is spent
-  }
+  const std::vector<fs::path> files =
+      data_files(config.data);  // before the time of loading is spent
   LoadedModel loaded = open(config.model);
-  const std::vector<fs::path> files(config.data.begin(), config.data.end());
   const Dataset data =
-      load_dataset(files, loaded.tokenizer(), loaded.chat_template(c.chat_template),
+      load_dataset(files, loaded.tokenizer(), loaded.chat_template(config.chat_template),
                    dataset_options(config, *loaded.model));
   EvalOptions options{.slot = loaded.slot,
                       .micro_tokens = config.micro_tokens,

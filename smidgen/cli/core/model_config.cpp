@@ -1,5 +1,7 @@
 #include "smidgen/cli/core/model_config.h"
 
+#include "smidgen/convert/gguf_adapter.h"
+
 namespace smidgen {
 
 const Tokenizer& LoadedModel::tokenizer() {
@@ -21,7 +23,7 @@ LoadedModel open_detached(const ModelChoice& choice, const LoadOptions& options)
   folders.insert(folders.end(), choice.adapter.begin(), choice.adapter.end());
   // Read before the base is: a mistyped name must not cost the time of loading.
   std::vector<AdapterFiles> files;
-  for (const fs::path& folder : folders) files.push_back(read_adapter(folder));
+  for (const fs::path& folder : folders) files.push_back(open_adapter(folder, loaded.files));
   loaded.model = load_model(loaded.files, options);
   for (const AdapterFiles& f : files) {
     loaded.adapters.push_back(

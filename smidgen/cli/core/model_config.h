@@ -31,7 +31,8 @@ struct ModelConfig {
 template <class V>
 void fields(V& v, ModelChoice& c) {
   v("model", c.model, {.help = "Model folder, GGUF file, or BASE+ADAPTER", .required = true});
-  v("adapter", c.adapter, {.help = "Adapter folders, applied in order"});
+  v("adapter", c.adapter,
+    {.help = "Adapters, applied in order: folders of PEFT or mlx-lm, GGUF files"});
   v("allow_config_key", c.allow_config_key,
     {.help = "Keys of adapter_config.json that are let through unread"});
 }

@@ -13,6 +13,7 @@
 #include "smidgen/kernels/target.h"
 #include "smidgen/methods/merge.h"
 #include "smidgen/nn/generate.h"
+#include "smidgen/text/token_cache.h"
 #include "smidgen/train/loop.h"
 #include "smidgen/train/recorder.h"
 #include "smidgen/train/showcase.h"
@@ -47,16 +48,18 @@ void fields(V& v, TuneConfig& c) {
   fields(v, c.train);
 }
 
-Dataset read_data(const std::vector<std::string>& files, const DataConfig& c, LoadedModel& loaded) {
+Dataset read_data(const std::vector<fs::path>& files, const DataConfig& c, DataForm form,
+                  LoadedModel& loaded) {
   DatasetOptions options;
+  options.form = form;
+  options.cache = data_cache(c.data_cache);
   options.max_length = std::min(c.max_length, loaded.model->context());
   options.too_long = c.too_long == "skip"       ? TooLong::skip
                      : c.too_long == "truncate" ? TooLong::truncate
                                                 : TooLong::error;
   options.chat_template = c.chat_template == "none" ? TemplateUse::none : TemplateUse::automatic;
-  const std::vector<fs::path> paths(files.begin(), files.end());
   Dataset data =
-      load_dataset(paths, loaded.tokenizer(), loaded.chat_template(c.chat_template), options);
+      load_dataset(files, loaded.tokenizer(), loaded.chat_template(c.chat_template), options);
   if (data.truncated())
     log_note(counted(data.truncated(), "sample"), " cut to ", options.max_length, " tokens");
   if (data.skipped()) log_note(counted(data.skipped(), "sample"), " left out");
@@ -69,7 +72,7 @@ Json decisive(const Json& values) {
   Json kept = values;
   for (const char* key : {"out", "resume", "allow_inexact_resume", "dry_run", "samples",
                           "sample_tokens", "save_every", "save_total_limit", "eval_every",
-                          "eval_data", "early_stop", "model", "data"}) {
+                          "eval_data", "early_stop", "model", "data", "data_cache"}) {
     kept.erase(key);
   }
   return kept;
@@ -103,10 +106,11 @@ void print_plan(const TuneConfig& c, LoadedModel& loaded, const Adapter& adapter
                {"sites", adapter.plan().sites.size()},
                {"trainable", adapter.store().trainable_elements()},
                {"trainable_bytes", 16 * adapter.store().trainable_elements()},
-               {"samples", data.size()},
+               {"loss", c.train.loss.name},
+               {"samples", data.units()},
                {"tokens", data.tokens()},
                {"answer_tokens", data.answer_tokens()},
-               {"held_out_samples", held_out ? held_out->size() : 0},
+               {"held_out_samples", held_out ? held_out->units() : 0},
                {"steps", steps},
                {"batch_tokens", c.train.batch_tokens},
                {"out", c.out}};
@@ -128,6 +132,8 @@ class Tuner {
       : call_(call), config_(read_config<TuneConfig>(call.recipe.values)) {}
 
   void run() {
+    const DataConfig& named = config_.train.data;
+    const auto files = data_files(named.data), held_out_files = data_files(named.eval_data);
     loaded_ = open(config_.model);
     if (config_.train.data.max_length > loaded_.model->context() &&
         call_.recipe.origin("max_length").kind != Origin::Kind::standard) {
@@ -141,8 +147,11 @@ class Tuner {
                   "adapter", "export BASE+ADAPTER to a folder first, and tune that");
     }
     const TrainConfig& c = config_.train;
-    data_ = read_data(c.data.data, c.data, loaded_);
-    if (!c.data.eval_data.empty()) held_out_ = read_data(c.data.eval_data, c.data, loaded_);
+    const Loss& loss = losses().find(c.loss.name);
+    objective_ = loss.start(c.loss.config, {*loaded_.model, loaded_.tokenizer()});
+    data_ = read_data(files, c.data, loss.form(), loaded_);
+    if (!held_out_files.empty())
+      held_out_ = read_data(held_out_files, c.data, loss.form(), loaded_);
     adapter_ = Adapter::create(*loaded_.model, c.method.name, c.method.config,
                                static_cast<uint64_t>(c.seed));
     if (config_.dry_run) {
@@ -156,7 +165,10 @@ class Tuner {
   const Dataset* held_out() const { return held_out_ ? &*held_out_ : nullptr; }
 
   RunIdentity identity() {
-    return {.recipe = decisive(call_.recipe.values),
+    Json recipe = decisive(call_.recipe.values);
+    // A teacher counts by its content, as the base does, and not by where it lies.
+    if (const Json held = objective_->identity(); !held.is_null()) recipe["loss"]["teacher"] = held;
+    return {.recipe = std::move(recipe),
             .base = loaded_.files.digest(),
             .data = data_.digest(),
             .threads = call_.threads,
@@ -185,6 +197,7 @@ class Tuner {
     const fs::path artefact = is_adapter ? run.adapter() : run.root() / "model";
     LoopSetup setup{.model = *loaded_.model,
                     .adapter = *adapter_,
+                    .objective = *objective_,
                     .data = data_,
                     .eval_data = held_out(),
                     .config = config_.train,
@@ -205,6 +218,8 @@ class Tuner {
           {"lr", r.learning_rate, str("lr ", r.learning_rate)}};
       if (r.eval_loss)
         shown.push_back({"eval_loss", *r.eval_loss, fixed("held-out ", *r.eval_loss, 3)});
+      if (const auto margin = r.metrics.find("rewards/margins"); margin != r.metrics.end())
+        shown.push_back({"margin", margin->second, fixed("margin ", margin->second, 3)});
       progress->update(r.step, std::move(shown));
     };
     Loop loop(std::move(setup));
@@ -213,13 +228,13 @@ class Tuner {
       write_file(run.recipe(), call_.yaml);
       recorder.recipe(call_.recipe);
       recorder.environment();
-      Loader peek(data_.lengths(), loader_config(config_.train));
+      Loader peek(data_.unit_lengths(), loader_config(config_.train));
       recorder.first_batch(data_, peek.next().micro.front(), loaded_.tokenizer());
       describe_run(recorder.report(), loop.total());
     } else {
       log_line("resuming at step ", loop.done(), " of ", loop.total());
     }
-    Showcase showcase(*loaded_.model, loaded_.tokenizer(),
+    Showcase showcase(*loaded_.model, *objective_, loaded_.tokenizer(),
                       stop_tokens(loaded_.files, loaded_.tokenizer()), held_out(),
                       {.prompts = config_.samples,
                        .max_new_tokens = config_.sample_tokens,
@@ -251,7 +266,8 @@ class Tuner {
                       {"arithmetic", std::string(to_string(loaded_.model->arithmetic()))},
                       {"method", config_.train.method.name},
                       {"trainable parameters", adapter_->store().trainable_elements()},
-                      {"training samples", data_.size()},
+                      {"loss", config_.train.loss.name},
+                      {"training samples", data_.units()},
                       {"training tokens", data_.tokens()},
                       {"steps", steps},
                       {"seed", config_.train.seed}};
@@ -267,10 +283,16 @@ class Tuner {
     if (r.held_out) {
       summary["held_out"] = {{"loss_before", r.held_out->before},
                              {"loss_after", r.held_out->after},
-                             {"perplexity_before", std::exp(r.held_out->before)},
-                             {"perplexity_after", std::exp(r.held_out->after)},
                              {"tokens", r.held_out->tokens},
                              {"samples", r.held_out->samples}};
+      if (r.held_out->per_token) {
+        summary["held_out"]["perplexity_before"] = std::exp(r.held_out->before);
+        summary["held_out"]["perplexity_after"] = std::exp(r.held_out->after);
+      }
+      for (const auto& [name, value] : r.held_out->metrics_before)
+        summary["held_out"][name + "_before"] = value;
+      for (const auto& [name, value] : r.held_out->metrics_after)
+        summary["held_out"][name + "_after"] = value;
       if (r.held_out->interval_low)
         summary["held_out"]["difference_95"] = {*r.held_out->interval_low,
                                                 *r.held_out->interval_high};
@@ -289,10 +311,20 @@ class Tuner {
           << s.after << "\n";
     }
     if (r.held_out) {
-      out << "\nheld-out     loss    perplexity\n  before " << fixed("", r.held_out->before, 4)
-          << fixed("    ", std::exp(r.held_out->before), 3) << "\n  after  "
-          << fixed("", r.held_out->after, 4) << fixed("    ", std::exp(r.held_out->after), 3)
-          << "\n";
+      const bool per_token = r.held_out->per_token;
+      const auto line = [&](const char* name, double loss) {
+        out << name << fixed("", loss, 4);
+        if (per_token) out << fixed("    ", std::exp(loss), 3);
+        out << "\n";
+      };
+      out << "\nheld-out     loss" << (per_token ? "    perplexity" : "") << "\n";
+      line("  before ", r.held_out->before);
+      line("  after  ", r.held_out->after);
+      for (const auto& [name, after] : r.held_out->metrics_after) {
+        const auto before = r.held_out->metrics_before.find(name);
+        if (before != r.held_out->metrics_before.end())
+          out << fixed("  " + name + " ", before->second, 4) << fixed(" -> ", after, 4) << "\n";
+      }
       if (r.held_out->interval_low) {
         out << "  per-sample difference, 95% interval [" << fixed("", *r.held_out->interval_low, 4)
             << ", " << fixed("", *r.held_out->interval_high, 4) << "]\n";
@@ -307,6 +339,7 @@ class Tuner {
   const Invocation& call_;
   TuneConfig config_;
   LoadedModel loaded_;
+  std::unique_ptr<Objective> objective_;
   Dataset data_;
   std::optional<Dataset> held_out_;
   std::unique_ptr<Adapter> adapter_;

@@ -19,20 +19,21 @@ std::string row_words(const Json& set) {
   if (type.is_object())
     return "its rows go through a format of the recipe's own: write them as {\"prompt\", "
            "\"completion\"}";
-  if (name.starts_with("chat_template") || name == "sharegpt") {
-    const std::string field = set.value("field_messages", Json("messages")).dump();
+  if (name == "sharegpt") return "";
+  if (name.starts_with("chat_template")) {
+    const Json field = set.value("field_messages", Json("messages"));
     const Json map = set.value("message_property_mappings", Json::object());
     const Json role = map.value("role", Json("role")),
                content = map.value("content", Json("content"));
-    if (field == "\"messages\"" && role == "role" && content == "content" && name != "sharegpt")
-      return "";
+    const bool ours = field == "messages" && role == "role" && content == "content";
+    const bool shared = field == "conversations" && role == "from" && content == "value";
+    if (ours || shared) return "";
     return str("its rows become {\"messages\": [{\"role\", \"content\"}]}: the turns are in ",
-               field, ", the role in ", role.dump(), ", the words in ", content.dump());
+               field.dump(), ", the role in ", role.dump(), ", the words in ", content.dump());
   }
   if (name.starts_with("alpaca"))
-    return "its rows {instruction, input, output} become {\"prompt\", \"completion\"}; axolotl's "
-           "prompt is the text of "
-           "Alpaca (\"Below is an instruction ...\")";
+    return "its rows are read as they are, without the frame \"### Instruction:\" that axolotl "
+           "writes";
   if (name == "completion") return "its rows become {\"text\": ...}";
   if (name == "input_output")
     return "its segments with label true are what is learned: write {\"prompt\", \"completion\"}";
@@ -218,12 +219,12 @@ const std::vector<ImportRule>& table() {
       {"auto_resume_from_checkpoints", F::no_effect, "",
        "smidgen tune --resume goes on with a run"},
 
-      {"rl", F::lost, "", kPreference},
-      {"rl_beta", F::lost, "", kPreference},
+      {"rl", F::mapped, "", "", nullptr, [](Draft& d, const Json&) { d.leave(); }},
+      {"rl_beta", F::mapped, "", kLossPart},
       {"dpo_*", F::lost, "", kPreference},
-      {"orpo_alpha", F::lost, "", kPreference},
-      {"simpo_gamma", F::lost, "", kPreference},
-      {"cpo_alpha", F::lost, "", kPreference},
+      {"orpo_alpha", F::mapped, "", kLossPart},
+      {"simpo_gamma", F::mapped, "", kLossPart},
+      {"cpo_alpha", F::mapped, "", kLossPart},
       {"kto_*", F::lost, "", kPreference},
       {"trl", F::lost, "", kPreference},
       {"ebft", F::lost, "", kPreference},
@@ -391,6 +392,14 @@ class Axolotl : public Importer {
     } else {
       batch(draft, {from, micro, accumulate, draft.number("sequence_len", 512),
                     draft.is_true("sample_packing")});
+    }
+    if (const std::string rl = draft.text("rl"); !rl.empty()) {
+      const double beta = draft.number("rl_beta", 0.1);
+      preference(draft, "rl", rl, rl == "orpo" ? draft.number("orpo_alpha", beta) : beta);
+      if (rl == "simpo") {
+        draft.set_from("simpo_gamma", "loss.gamma", draft.number("simpo_gamma", 0.5));
+        draft.set_from("cpo_alpha", "loss.nll_weight", draft.number("cpo_alpha", 1));
+      }
     }
     if (draft.value("warmup_steps").is_null() && draft.value("warmup_ratio").is_null())
       warmup_ratio(draft, "warmup_ratio", 0.03);

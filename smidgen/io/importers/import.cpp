@@ -1,5 +1,7 @@
 // From a file to settings that this build has, and the recipe that they make.
 #include <algorithm>
+#include <map>
+#include <set>
 #include <utility>
 
 #include "smidgen/base/error.h"
@@ -89,20 +91,22 @@ void fit_to_build(Imported& imported, const Json& document) {
   std::vector<Leaf> known;
   if (verbs.contains("tune") && !verbs["tune"].value("fields", Json::array()).empty())
     known = leaves(document, "tune");
-  std::string method = "lora";
+  std::map<std::string, std::string> chosen = {{"method", "lora"}};
   for (const ImportSetting& setting : imported.settings) {
-    if (setting.path == "method.name") method = setting.value.get<std::string>();
+    if (setting.path.ends_with(".name"))
+      chosen[setting.path.substr(0, setting.path.size() - 5)] = setting.value.get<std::string>();
   }
   const auto has = [&](const std::string& path) {
-    return known.empty() || path == "method.name" ||
-           std::any_of(known.begin(), known.end(), [&](const Leaf& leaf) {
-             return leaf.path == path && (leaf.oneof.empty() || leaf.entry == method);
+    const bool names = path.ends_with(".name");
+    const std::string wanted = names ? path.substr(0, path.size() - 5) : path;
+    return known.empty() || std::any_of(known.begin(), known.end(), [&](const Leaf& leaf) {
+             return leaf.path == wanted && (leaf.oneof.empty() || leaf.entry == chosen[leaf.oneof]);
            });
   };
   std::vector<ImportSetting> kept;
   for (ImportSetting& setting : imported.settings) {
     std::string path = setting.path;
-    if (path.starts_with("peft:")) path = ours_of_peft(known, method, path.substr(5));
+    if (path.starts_with("peft:")) path = ours_of_peft(known, chosen["method"], path.substr(5));
     if (!path.empty() && has(path)) {
       for (ImportRemark& remark : imported.remarks) {
         if (remark.key == setting.from && remark.words.starts_with(setting.path + ":"))
@@ -131,16 +135,18 @@ std::string recipe_text(const Imported& imported) {
   std::string out = one_line(str("# A recipe of ", imported.tool, ", ", imported.file,
                                  ", as smidgen tune takes it.")) +
                     "\n";
-  std::string method;
+  std::set<std::string> written;  // groups
   for (const ImportSetting& setting : imported.settings) {
-    if (setting.path.starts_with("method.")) method += line(setting, "  ");
-  }
-  bool written = method.empty();
-  for (const ImportSetting& setting : imported.settings) {
-    if (!setting.path.starts_with("method.")) {
+    const size_t dot = setting.path.find('.');
+    if (dot == std::string::npos) {
       out += line(setting, "");
-    } else if (!std::exchange(written, true)) {
-      out += "method:\n" + method;
+      continue;
+    }
+    const std::string group = setting.path.substr(0, dot);
+    if (!written.insert(group).second) continue;
+    out += group + ":\n";
+    for (const ImportSetting& inner : imported.settings) {
+      if (inner.path.starts_with(group + ".")) out += line(inner, "  ");
     }
   }
   for (const Fate fate : {Fate::lost, Fate::unknown}) {

@@ -48,12 +48,10 @@ std::string resolved(const Json& info, const std::string& folder, const std::str
   } else {
     words += str(name, " comes from a hub: save it as JSON lines; ");
   }
-  const bool talk = entry->value("formatting", Json()) == "sharegpt";
-  if (entry->value("ranking", Json()) == true) words += str(name, " holds pairs of answers; ");
-  words += str(path, talk ? ": its turns become {\"messages\": [{\"role\", \"content\"}]}; "
-                          : ": its rows {instruction, input, output} become {\"prompt\", "
-                            "\"completion\"}, the prompt being "
-                            "instruction, newline, input; ");
+  // Its Alpaca and ShareGPT rows are read as they are, unless their columns have other names.
+  if (entry->contains("columns"))
+    words += str(path, ": its columns are named ", (*entry)["columns"].dump(),
+                 ", and have to get the names that smidgen data lists; ");
   return path;
 }
 
@@ -88,6 +86,7 @@ const std::vector<ImportRule>& table() {
          if (v == "sft") return d.remark(F::mapped, "supervised tuning");
          if (v == "pt")
            return d.remark(F::changed, "tuning on texts: the rows are {\"text\": ...}");
+         if (v == "dpo" || v == "kto") return d.leave();
          d.remark(F::lost, kPreference);
        }},
       {"finetuning_type", F::mapped, "method.name", "", "lora", tuning},
@@ -197,10 +196,12 @@ const std::vector<ImportRule>& table() {
       {"save_total_limit", F::mapped, "save_total_limit", "", 0},
       {"early_stopping_steps", F::mapped, "early_stop"},
 
-      {"pref_*", F::lost, "", kPreference},
+      {"pref_beta", F::mapped, "", kLossPart},
+      {"pref_loss", F::mapped, "", kLossPart},
+      {"pref_*", F::lost, "", "nothing is mixed into the loss"},
       {"dpo_*", F::lost, "", kPreference},
       {"kto_*", F::lost, "", kPreference},
-      {"simpo_gamma", F::lost, "", kPreference},
+      {"simpo_gamma", F::mapped, "", kLossPart},
       {"ppo_*", F::lost, "", kPreference},
       {"ref_model*", F::lost, "", kPreference},
       {"reward_model*", F::lost, "", kPreference},
@@ -336,6 +337,13 @@ class LlamaFactory : public Importer {
                      "a missing lora_alpha is twice lora_rank there");
     } else {
       draft.set_from("lora_alpha", "peft:lora_alpha", draft.value("lora_alpha"));
+    }
+    if (const std::string stage = draft.text("stage"); stage == "dpo" || stage == "kto") {
+      const std::string loss = draft.text("pref_loss");
+      const std::string name = stage == "kto" ? stage : loss.empty() ? "sigmoid" : loss;
+      preference(draft, "stage", name, draft.number("pref_beta", 0.1));
+      if (name == "simpo")
+        draft.set_from("simpo_gamma", "loss.gamma", draft.number("simpo_gamma", 0.5));
     }
     batch(draft, {"per_device_train_batch_size x gradient_accumulation_steps",
                   std::max(1.0, draft.number("per_device_train_batch_size", 8)),

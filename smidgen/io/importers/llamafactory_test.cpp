@@ -29,15 +29,14 @@ TEST_F(LlamaFactory, DataSetsByTheirIndex) {
   const std::string folder = (folder_ / "data").string();
   fs::create_directories(folder);
   write_file(folder_ / "data/dataset_info.json", R"({"one": {"file_name": "one.json"},
-    "talks": {"file_name": "talks.json", "formatting": "sharegpt"}, "far": {"hf_hub_url": "x/y"}})");
+    "talks": {"file_name": "talks.json", "formatting": "sharegpt", "columns": {"messages": "talk"}}, "far": {"hf_hub_url": "x/y"}})");
   const Imported out = read(
       "model_name_or_path: m\nstage: sft\nlora_target: q_proj, v_proj\ndataset: one,talks, "
       "far,gone\ndataset_dir: " +
       folder + "\n");
   EXPECT_EQ(value(out, "data"),
             Json::array({folder + "/one.json", folder + "/talks.json", "far", "gone"}));
-  expect(out, "dataset", Fate::changed, "one.json: its rows {instruction, input, output}");
-  expect(out, "dataset", Fate::changed, "talks.json: its turns");
+  expect(out, "dataset", Fate::changed, "talks.json: its columns are named");
   expect(out, "dataset", Fate::changed, "far comes from a hub");
   expect(out, "dataset", Fate::changed, "gone stands for an entry");
   EXPECT_EQ(value(out, "method.target"), Json::array({"q_proj", "v_proj"}));
@@ -45,8 +44,10 @@ TEST_F(LlamaFactory, DataSetsByTheirIndex) {
 
 TEST_F(LlamaFactory, OtherStagesAreNamed) {
   const std::string start = "model_name_or_path: m\nfinetuning_type: lora\n";
-  expect(read(start + "stage: dpo\npref_beta: 0.1\n"), "stage", Fate::lost, "preferences");
-  expect(read(start + "stage: dpo\npref_beta: 0.1\n"), "pref_beta", Fate::lost, "preferences");
+  EXPECT_EQ(value(read(start + "stage: dpo\npref_beta: 0.2\n"), "loss.beta"), 0.2);
+  EXPECT_EQ(value(read(start + "stage: dpo\npref_loss: simpo\n"), "loss.gamma"), 0.5);
+  expect(read(start + "stage: kto\n"), "stage", Fate::mapped, "loss.name: kto");
+  expect(read(start + "stage: rm\n"), "stage", Fate::lost, "preferences");
   expect(read(start + "stage: pt\n"), "stage", Fate::changed, "texts");
   expect(read(start + "quantization_bit: 4\n"), "quantization_bit", Fate::lost, "not quantised");
   expect(read(start + "use_dora: true\n"), "use_dora", Fate::lost, "no field");

@@ -109,6 +109,17 @@ void targets(Draft& draft, const Json& value) {
   draft.peft("target_modules", std::move(list));
 }
 
+void preference(Draft& draft, const std::string& key, const std::string& name, double beta) {
+  const bool variant = name == "ipo" || name == "hinge";
+  const std::string loss = variant || name == "sigmoid" ? "dpo" : name;
+  if (loss != "dpo" && loss != "orpo" && loss != "simpo" && loss != "kto")
+    return draft.remark_on(key, Fate::lost, kPreference);
+  draft.set_from(key, "loss.name", loss);
+  draft.remark_on(key, Fate::mapped, str("loss.name: ", loss));
+  if (variant) draft.set_from(key, "loss.variant", name);
+  draft.set_from(key, "loss.beta", beta);
+}
+
 void batch(Draft& draft, const Batch& b) {
   const double length = b.length > 0 ? b.length : 512;
   const double sequences = b.micro * b.accumulate;

@@ -18,6 +18,7 @@ inline constexpr const char* kQuantised =
 inline constexpr const char* kPreference =
     "this recipe tunes by preferences or rewards; the settings here are those of supervised tuning "
     "and do not do the same";
+inline constexpr const char* kLossPart = "see loss";
 inline constexpr const char* kHub = "nothing is fetched from a hub or sent to one";
 inline constexpr const char* kDora =
     "DoRA's magnitudes are not trained; plain LoRA of the same rank moves the weights differently";
@@ -37,6 +38,10 @@ void steps(Draft& draft, const std::string& ours, const Json& value);
 void warmup_ratio(Draft& draft, const std::string& key, double ratio);
 // target_modules as PEFT understands them: names, a regular expression as one text, or all-linear.
 void targets(Draft& draft, const Json& value);
+
+// A loss over preferences with its strength, for the key that names it. `name` may be a variant of
+// dpo (ipo, hinge). What no loss here does is a remark.
+void preference(Draft& draft, const std::string& key, const std::string& name, double beta);
 
 // batch_tokens and micro_tokens from a batch of sequences. `length` is the longest sequence;
 // `packed`: every sequence is filled up to it.

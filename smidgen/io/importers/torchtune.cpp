@@ -42,11 +42,13 @@ void data_set(Draft& draft, const Json& value) {
       "its rows become {\"messages\": [...]}, {\"prompt\", \"completion\"} or {\"text\"}";
   if (ends_with_name(component, "alpaca"))
     row =
-        "its rows {instruction, input, output} become {\"prompt\", \"completion\"}; torchtune's "
+        "its rows are read as they are, without the frame \"### Instruction:\" that torchtune "
+        "writes";
+  torchtune's "
         "prompt is the text of Alpaca "
         "(\"Below is an instruction ...\")";
   if (ends_with_name(component, "preference") || ends_with_name(component, "paired"))
-    row = kPreference;
+    row = "its rows become {\"prompt\", \"chosen\", \"rejected\"}";
   if (ends_with_name(component, "multimodal")) row = kImages;
   if (ends_with_name(component, "text_completion")) row = "its rows become {\"text\": ...}";
   const std::string known = ends_with_name(component, "alpaca_cleaned") ? "yahma/alpaca-cleaned"
@@ -152,9 +154,13 @@ const std::vector<ImportRule>& table() {
          const std::string name = v.is_string() ? v.get<std::string>() : "";
          const bool plain =
              name.find("CE") != std::string::npos || name.find("CrossEntropy") != std::string::npos;
-         plain ? d.remark(F::mapped, "cross-entropy, as here") : d.remark(F::lost, kPreference);
+         name.find("DPOLoss") != std::string::npos ? d.leave()
+         : plain                                   ? d.remark(F::mapped, "cross-entropy, as here")
+                                                   : d.remark(F::lost, kPreference);
        }},
-      {"loss.*", F::lost, "", kPreference},
+      {"loss.beta", F::mapped, "", kLossPart},
+      {"loss.label_smoothing", F::lost, "", "no label smoothing of the loss"},
+      {"loss.*", F::lost, "", "the loss has no such part"},
       {"teacher_*", F::lost, "", "no teacher is asked"},
       {"kd_*", F::lost, "", "no teacher is asked"},
       {"quantizer*", F::lost, "", "the base is not quantised while it is tuned"},
@@ -208,6 +214,8 @@ class Torchtune : public Importer {
     if (!names.empty())
       draft.set_from("model.lora_attn_modules, apply_lora_to_*", "peft:target_modules",
                      std::move(names));
+    if (draft.text("loss._component_").find("DPOLoss") != std::string::npos)
+      preference(draft, "loss._component_", "dpo", draft.number("loss.beta", 0.1));
     const bool packed = draft.is_true("dataset.packed") || draft.is_true("dataloader.packed");
     batch(draft,
           {"batch_size x gradient_accumulation_steps", std::max(1.0, draft.number("batch_size", 1)),

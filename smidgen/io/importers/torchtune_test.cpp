@@ -74,7 +74,7 @@ TEST_F(Torchtune, WhatHasNoPlaceIsNamed) {
   const std::string start = "model:\n  _component_: torchtune.models.llama3.qlora_llama3_8b\n";
   expect(read(start), "model._component_", Fate::mapped, "lora");
   expect(read(start + "loss:\n  _component_: torchtune.rlhf.loss.DPOLoss\n"), "loss._component_",
-         Fate::lost, "preferences");
+         Fate::mapped, "loss.name: dpo");
   EXPECT_EQ(value(read(start), "schedule"), "constant");
 }
 

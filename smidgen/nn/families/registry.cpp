@@ -13,27 +13,53 @@ const Registry<Family>& families() {
   return registry;
 }
 
-const Family& family_of(const ModelFiles& files) {
-  const bool gguf = files.kind == ModelFiles::Kind::gguf;
-  const std::string key = gguf ? "general.architecture" : "model_type";
-  std::string name;
-  if (gguf) {
-    name = files.gguf->get_string(key);
-  } else {
-    const auto found = files.config.find(key);
-    if (found == files.config.end() || !found->is_string()) {
-      throw Error(ErrorKind::format, "config.json has no model_type", files.path.string());
-    }
-    name = found->get<std::string>();
-  }
+namespace {
+
+[[noreturn]] void unknown(const std::string& key, const std::string& name,
+                          std::vector<std::string> (Family::*names)() const,
+                          const std::string& where) {
   std::vector<std::string> known;
-  for (const auto& [label, family] : families().entries()) {
-    const auto names = gguf ? family->gguf_architectures() : family->model_types();
-    if (std::find(names.begin(), names.end(), name) != names.end()) return *family;
-    known.insert(known.end(), names.begin(), names.end());
+  for (const auto& item : families().entries()) {
+    for (const std::string& n : (item.second.get()->*names)()) {
+      if (std::find(known.begin(), known.end(), n) == known.end()) known.push_back(n);
+    }
   }
   throw Error(ErrorKind::unsupported, str(key, " '", name, "' is not a family that can be run yet"),
-              files.path.string(), str("known: ", join(known)));
+              where, str("known: ", join(known)));
+}
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+}  // namespace
+
+const Family& family_of(const Json& config, const std::string& where) {
+  const auto found = config.find("model_type");
+  if (found == config.end() || !found->is_string())
+    throw Error(ErrorKind::format, "config.json has no model_type", where);
+  const std::string name = found->get<std::string>();
+  for (const auto& item : families().entries()) {
+    if (contains(item.second->model_types(), name)) return *item.second;
+  }
+  unknown("model_type", name, &Family::model_types, where);
+}
+
+const Family& family_of(const ModelFiles& files) {
+  if (files.kind == ModelFiles::Kind::folder) return family_of(files.config, files.path.string());
+  const std::string name = files.gguf->get_string("general.architecture");
+  const Family* general = nullptr;
+  for (const auto& item : families().entries()) {
+    const Family& family = *item.second;
+    if (!contains(family.gguf_architectures(), name)) continue;
+    if (family.gguf_marker().empty()) {
+      if (!general) general = &family;
+    } else if (files.gguf->find(str(name, ".", family.gguf_marker()))) {
+      return family;
+    }
+  }
+  if (general) return *general;
+  unknown("general.architecture", name, &Family::gguf_architectures, files.path.string());
 }
 
 }  // namespace smidgen

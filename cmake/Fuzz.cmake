@@ -1,0 +1,12 @@
+# Fuzz targets: each tests/fuzz/NAME.cpp becomes build/FLAVOUR/fuzz_NAME, linked to the rooms without torch. The rooms
+# are instrumented once, so one sanitizer build serves the unit tests and the fuzzers.
+if(SMIDGEN_FUZZ)
+  file(GLOB targets CONFIGURE_DEPENDS tests/fuzz/*.cpp)
+  foreach(source ${targets})
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(fuzz_${name} ${source})
+    target_link_libraries(fuzz_${name} PRIVATE smidgen)
+    target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+    smidgen_precompile(fuzz_${name} "")
+  endforeach()
+endif()

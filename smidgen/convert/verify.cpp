@@ -1,0 +1,88 @@
+#include "smidgen/convert/verify.h"
+
+#include <algorithm>
+
+#include <torch/torch.h>
+
+#include "smidgen/base/error.h"
+
+namespace smidgen {
+
+namespace {
+
+constexpr const char* kText =
+    "In 1969 the first people walked on the moon. \"It's 384,400 km away,\" she said; def f(x):\n"
+    "    return x ** 2  # na\u00efve\n\nQ: What is 17 + 25?\nA: 42.";
+constexpr int64_t kMostTokens = 256;
+
+// Ids of the text, or a run of them where the model has no tokenizer.
+std::vector<int32_t> ids_for(const Model& model, const Tokenizer* tokenizer) {
+  std::vector<int32_t> ids;
+  if (tokenizer) {
+    ids = tokenizer->encode(kText);
+  } else {
+    for (int32_t i = 0; i < 64; ++i)
+      ids.push_back(static_cast<int32_t>((1 + 37 * i) % model.vocabulary()));
+  }
+  const int64_t most = std::min(kMostTokens, model.context());
+  if (static_cast<int64_t>(ids.size()) > most) ids.resize(static_cast<size_t>(most));
+  return ids;
+}
+
+std::shared_ptr<const Tokenizer> tokenizer_of(const ModelFiles& files) {
+  const bool has = files.gguf ? files.gguf->find("tokenizer.ggml.model") != nullptr
+                              : files.tokenizer_json.has_value();
+  return has ? load_tokenizer(files) : nullptr;
+}
+
+at::Tensor logits(const Model& model, std::span<const int32_t> ids) {
+  const Stream stream = make_stream(ids);
+  return model.logits(model.forward(stream), *stream.rows).to(at::kFloat);
+}
+
+}  // namespace
+
+Json Verification::to_json() const {
+  return {{"positions", positions}, {"max_abs", max_abs},   {"relative", relative},
+          {"mean_kl", mean_kl},     {"same_top", same_top}, {"lossless", lossless}};
+}
+
+Verification compare(const Model& before, const Model& after, std::span<const int32_t> ids) {
+  torch::NoGradGuard no_grad;
+  const at::Tensor z = logits(before, ids), other = logits(after, ids);
+  Verification v;
+  v.positions = z.size(0);
+  v.max_abs = (z - other).abs().max().item<double>();
+  v.relative = v.max_abs / std::max(z.abs().max().item<double>(), 1e-30);
+  const at::Tensor p = z.to(at::kDouble).log_softmax(-1), q = other.to(at::kDouble).log_softmax(-1);
+  v.mean_kl = (p.exp() * (p - q)).sum(-1).mean().item<double>();
+  v.same_top = (z.argmax(-1) == other.argmax(-1)).to(at::kDouble).mean().item<double>();
+  return v;
+}
+
+Verification verify(const Model& model, const ModelFiles& files, const fs::path& out,
+                    bool lossless) {
+  const ModelFiles written = open_model(out.string());
+  const auto before = tokenizer_of(files), after = tokenizer_of(written);
+  if (before && after && before->encode(kText) != after->encode(kText)) {
+    throw Error(ErrorKind::mismatch, "the written tokenizer gives other ids for the text",
+                out.string());
+  }
+  const std::unique_ptr<Model> reloaded =
+      load_model(written, {.dtype = "fp32", .base_format = "fp32"});
+  Verification v = compare(model, *reloaded, ids_for(model, before.get()));
+  v.lossless = lossless;
+  return v;
+}
+
+void require_equal(const Verification& v, const fs::path& out) {
+  // Written so that NaN is above the bound.
+  if (v.lossless && !(v.relative <= kLosslessBound)) {
+    throw Error(ErrorKind::mismatch,
+                str("the written model differs: logits by ", v.max_abs, ", relative ", v.relative,
+                    ", where ", kLosslessBound, " is allowed"),
+                out.string());
+  }
+}
+
+}  // namespace smidgen

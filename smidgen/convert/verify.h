@@ -1,0 +1,41 @@
+// Whether a model that was written computes what the model in memory does.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "smidgen/base/json.h"
+#include "smidgen/io/model_files.h"
+#include "smidgen/nn/model.h"
+#include "smidgen/text/tokenizer.h"
+
+namespace smidgen {
+
+// Logits z (before) and z' (after), fp32, over all positions of a text.
+struct Verification {
+  int64_t positions = 0;
+  double max_abs = 0;   // max |z - z'|
+  double relative = 0;  // max |z - z'| / max |z|
+  double mean_kl = 0;   // mean over positions of KL(softmax z, softmax z'), in nats
+  double same_top = 0;  // share of positions whose largest logit is the same token
+  bool lossless = false;
+  Json to_json() const;
+};
+
+// What a lossless copy may differ by, relative: fp32 products in another order of rows.
+inline constexpr double kLosslessBound = 1e-5;
+
+Verification compare(const Model& before, const Model& after, std::span<const int32_t> ids);
+
+// Opens `out`, which holds the model, and compares it with `model` on a fixed text, in fp32
+// arithmetic; both are in memory meanwhile. Throws mismatch where the written tokenizer gives other
+// ids. `lossless` says that every value was written as it is.
+Verification verify(const Model& model, const ModelFiles& files, const fs::path& out,
+                    bool lossless);
+
+// Throws mismatch where a lossless copy differs by more than kLosslessBound.
+void require_equal(const Verification& verification, const fs::path& out);
+
+}  // namespace smidgen

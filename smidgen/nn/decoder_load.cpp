@@ -1,0 +1,171 @@
+// Building a decoder: which hosts it has and where their weights come from.
+#include <ATen/ops/cat.h>
+
+#include "smidgen/base/error.h"
+#include "smidgen/kernels/formats/registry.h"
+#include "smidgen/nn/decoder.h"
+#include "smidgen/nn/layer_norm_host.h"
+
+namespace smidgen {
+
+namespace {
+
+std::shared_ptr<HostedWeight> hosted(const std::string& format, const WeightSource& source,
+                                     Arithmetic arithmetic) {
+  return std::make_shared<HostedWeight>(find_weight_format(format).pack(source, arithmetic));
+}
+
+Site site_of(const DecoderSpec& spec, const TensorPlace& place, SiteKind kind) {
+  const PartShape shape = shape_of(spec, place.row->part);
+  return {.name = place.hf(),
+          .kind = kind,
+          .out = shape.out,
+          .in = shape.in,
+          .bias = shape.bias,
+          .layer = place.layer,
+          .output_head = place.row->part == Part::head,
+          .transposed = place.row->layout == Layout::transposed,
+          .tied_to = {}};
+}
+
+}  // namespace
+
+LinearGroup* Decoder::linear(WeightReader& weights, const LoadOptions& options,
+                             const std::vector<Part>& parts, int64_t layer, int64_t expert) {
+  std::vector<Site> sites;
+  std::vector<WeightSource> sources;
+  std::vector<at::Tensor> biases;
+  for (const Part part : parts) {
+    const TensorPlace place = weights.place(part, layer, expert);
+    sites.push_back(site_of(spec_, place, SiteKind::linear));
+    const Site& site = sites.back();
+    sources.push_back(weights.weight(place, site.out, site.in));
+    if (site.bias) biases.push_back(weights.vector(place, ".bias", site.out));
+  }
+  const Format stored = weights.stored_format(weights.place(parts.front(), layer, expert));
+  auto weight = hosted(storage_format(options, stored, arithmetic_),
+                       concatenate_rows(std::move(sources)), arithmetic_);
+  return host<LinearGroup>(std::move(sites), std::move(weight),
+                           biases.empty() ? at::Tensor() : at::cat(biases));
+}
+
+NormHost* Decoder::norm(WeightReader& weights, Part part, int64_t layer) {
+  if (!weights.has(part)) return nullptr;
+  const TensorPlace place = weights.place(part, layer);
+  Site site = site_of(spec_, place, SiteKind::norm);
+  auto weight = hosted("fp32", weights.weight(place, site.out, 1), Arithmetic::fp32);
+  if (spec_.norm == NormKind::rms)
+    return host<NormHost>(std::move(site), std::move(weight), spec_.norm_eps, spec_.norm_offset);
+  at::Tensor bias = weights.vector(place, ".bias", site.out);
+  return host<LayerNormHost>(std::move(site), std::move(weight), std::move(bias), spec_.norm_eps);
+}
+
+EmbeddingHost* Decoder::embedding(WeightReader& weights, const LoadOptions& options, Part part) {
+  const TensorPlace place = weights.place(part);
+  Site site = site_of(spec_, place, SiteKind::embedding);
+  auto table = hosted(storage_format(options, weights.stored_format(place), arithmetic_),
+                      weights.weight(place, site.out, site.in), arithmetic_);
+  return host<EmbeddingHost>(std::move(site), std::move(table));
+}
+
+Decoder::Mlp Decoder::mlp(WeightReader& weights, const LoadOptions& options, int64_t layer,
+                          int64_t expert) {
+  Mlp made;
+  if (expert >= 0) {
+    made.up = linear(weights, options, {Part::expert_gate, Part::expert_up}, layer, expert);
+    made.down = linear(weights, options, {Part::expert_down}, layer, expert);
+    return made;
+  }
+  std::vector<Part> up{Part::up};
+  if (weights.has(Part::gate_up)) up = {Part::gate_up};
+  if (weights.has(Part::gate)) up = {Part::gate, Part::up};
+  made.up = linear(weights, options, up, layer);
+  made.down = linear(weights, options, {Part::down}, layer);
+  return made;
+}
+
+Decoder::Block Decoder::block(WeightReader& weights, const LoadOptions& options, int64_t layer) {
+  Block made;
+  made.spec = spec_.blocks[static_cast<size_t>(layer)];
+  made.attention_norm = norm(weights, Part::attention_norm, layer);
+  std::vector<Part> qkv{Part::query, Part::key, Part::value};
+  if (weights.has(Part::query_key_value)) qkv = {Part::query_key_value};
+  made.qkv = linear(weights, options, qkv, layer);
+  made.query_norm = norm(weights, Part::query_norm, layer);
+  made.key_norm = norm(weights, Part::key_norm, layer);
+  made.out = linear(weights, options, {Part::attention_out}, layer);
+  made.post_attention_norm = norm(weights, Part::post_attention_norm, layer);
+  made.mlp_norm = norm(weights, Part::mlp_norm, layer);
+  if (made.spec.experts) {
+    made.router = linear(weights, options, {Part::router}, layer);
+    for (int64_t e = 0; e < spec_.experts; ++e)
+      made.experts.push_back(mlp(weights, options, layer, e));
+  } else {
+    made.mlp = mlp(weights, options, layer, -1);
+  }
+  made.post_mlp_norm = norm(weights, Part::post_mlp_norm, layer);
+  return made;
+}
+
+Decoder::Decoder(const DecoderSpec& spec, Json config, WeightReader& weights,
+                 const LoadOptions& options)
+    : spec_(spec), logit_shape_{spec.logit_scale, spec.final_softcap} {
+  config_ = std::move(config);
+  family_ = spec.family;
+  vocabulary_ = spec.vocabulary;
+  context_ = spec.context;
+  width_ = spec.width;
+  arithmetic_ = resolve_arithmetic(options);
+  for (const RopeSpec& rope : spec.ropes) ropes_.emplace_back(rope);
+  interleaved_ = weights.has(Part::query_key_value) &&
+                 weights.layout(Part::query_key_value) == Layout::interleaved;
+  gated_ = weights.has(Part::gate) || weights.has(Part::gate_up);
+  // Other models scale embeddings in the model's own type.
+  if (arithmetic_ == Arithmetic::bf16)
+    spec_.embedding_scale = static_cast<double>(
+        static_cast<float>(c10::BFloat16(static_cast<float>(spec.embedding_scale))));
+
+  embedding_ = embedding(weights, options, Part::embedding);
+  if (weights.has(Part::positions)) positions_ = embedding(weights, options, Part::positions);
+  for (int64_t i = 0; i < spec.layers(); ++i) blocks_.push_back(block(weights, options, i));
+  norm_ = norm(weights, Part::norm);
+  if (spec.tied) {
+    Site head = site_of(spec, weights.place(Part::head), SiteKind::linear);
+    head.tied_to = embedding_->sites().front().name;
+    head_ = host<LinearGroup>(std::vector<Site>{std::move(head)}, embedding_->shared_weight(),
+                              at::Tensor());
+  } else {
+    head_ = linear(weights, options, {Part::head});
+  }
+  weights.finish();
+}
+
+std::vector<ModelTensor> Decoder::tensors() const {
+  std::vector<ModelTensor> all;
+  for (const auto& host : hosts()) {
+    for (size_t i = 0; i < host->sites().size(); ++i) {
+      const Site& site = host->sites()[i];
+      if (!site.tied_to.empty()) continue;
+      const auto [row0, row1] = host->weight_rows(i);
+      const Host* owner = host.get();
+      std::vector<int64_t> shape{site.out};
+      if (site.kind != SiteKind::norm) shape.push_back(site.in);
+      if (site.transposed) std::swap(shape[0], shape[1]);
+      all.push_back(
+          {site.name + ".weight", shape, std::string(owner->weight().original().format()),
+           [owner, first = row0, last = row1, turned = site.transposed](int64_t a, int64_t b) {
+             const BaseWeight& weight = owner->weight().current();
+             if (!turned) return weight.tile(first + a, first + b);
+             return weight.tile(first, last).narrow(1, a, b - a).t().contiguous();
+           }});
+      if (!owner->bias()) continue;
+      const at::Tensor values = owner->bias()->narrow(0, row0, row1 - row0);
+      all.push_back({site.name + ".bias", {site.out}, "fp32", [values](int64_t a, int64_t b) {
+                       return values.narrow(0, a, b - a);
+                     }});
+    }
+  }
+  return all;
+}
+
+}  // namespace smidgen

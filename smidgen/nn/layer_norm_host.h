@@ -1,0 +1,23 @@
+// LayerNorm as a host: NormHost with a mean and a bias.
+#pragma once
+
+#include "smidgen/nn/host.h"
+
+namespace smidgen {
+
+// y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias  (arXiv:1607.06450).
+class LayerNormHost : public NormHost {
+ public:
+  LayerNormHost(Site site, std::shared_ptr<HostedWeight> weight, at::Tensor bias, double eps)
+      : NormHost(std::move(site), std::move(weight), eps), bias_(std::move(bias)) {}
+  const at::Tensor* bias() const override { return &bias_; }
+
+ protected:
+  at::Tensor apply(const at::Tensor& x, const at::Tensor& weight,
+                   at::ScalarType out) const override;
+
+ private:
+  at::Tensor bias_;  // fp32 [width]
+};
+
+}  // namespace smidgen
