@@ -44,9 +44,6 @@ void data_set(Draft& draft, const Json& value) {
     row =
         "its rows are read as they are, without the frame \"### Instruction:\" that torchtune "
         "writes";
-  torchtune's "
-        "prompt is the text of Alpaca "
-        "(\"Below is an instruction ...\")";
   if (ends_with_name(component, "preference") || ends_with_name(component, "paired"))
     row = "its rows become {\"prompt\", \"chosen\", \"rejected\"}";
   if (ends_with_name(component, "multimodal")) row = kImages;
