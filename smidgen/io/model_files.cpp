@@ -69,20 +69,60 @@ Json optional_json(const fs::path& path) {
   return path_exists(path) ? read_json(path) : Json();
 }
 
-// tokenizer_config.json: a string, or a list of {name, template} with one called default.
-std::string configured_template(const Json& tokenizer_config) {
-  if (!tokenizer_config.is_object()) return {};
-  const auto found = tokenizer_config.find("chat_template");
-  if (found == tokenizer_config.end()) return {};
-  if (found->is_string()) return found->get<std::string>();
-  if (!found->is_array()) return {};
+using NamedTemplates = std::vector<std::pair<std::string, std::string>>;
+
+// "chat_template" of tokenizer_config.json and chat_template.json: a string, or a list of {name,
+// template}.
+NamedTemplates configured_templates(const Json& config) {
+  NamedTemplates all;
+  const auto found = config.is_object() ? config.find("chat_template") : config.end();
+  if (!config.is_object() || found == config.end()) return all;
+  if (found->is_string()) all.emplace_back("default", found->get<std::string>());
+  if (!found->is_array()) return all;
   for (const Json& entry : *found) {
-    if (entry.is_object() && entry.value("name", Json()) == "default" &&
-        entry.contains("template") && entry["template"].is_string()) {
-      return entry["template"].get<std::string>();
+    if (entry.is_object() && entry.value("name", Json()).is_string() &&
+        entry.value("template", Json()).is_string())
+      all.emplace_back(entry["name"].get<std::string>(), entry["template"].get<std::string>());
+  }
+  return all;
+}
+
+// Files win over what stands inside of tokenizer_config.json, as in transformers:
+// chat_template.jinja is the default, additional_chat_templates/NAME.jinja the others.
+NamedTemplates folder_templates(const fs::path& folder, const Json& tokenizer_config) {
+  NamedTemplates all;
+  if (path_exists(folder / "chat_template.jinja"))
+    all.emplace_back("default", read_file(folder / "chat_template.jinja"));
+  const fs::path more = folder / "additional_chat_templates";
+  if (is_folder(more)) {
+    for (const std::string& name : entries(more)) {
+      if (name.ends_with(".jinja"))
+        all.emplace_back(name.substr(0, name.size() - 6), read_file(more / name));
     }
   }
-  return {};
+  if (all.empty()) all = configured_templates(tokenizer_config);
+  if (all.empty()) all = configured_templates(optional_json(folder / "chat_template.json"));
+  return all;
+}
+
+// tokenizer.chat_template, and tokenizer.chat_template.NAME.
+NamedTemplates gguf_templates(const GgufFile& file) {
+  constexpr std::string_view kKey = "tokenizer.chat_template";
+  NamedTemplates all;
+  for (const std::string& key : file.keys()) {
+    if (key == kKey) all.emplace_back("default", file.get_string(key));
+    if (key.starts_with(std::string(kKey) + "."))
+      all.emplace_back(key.substr(kKey.size() + 1), file.get_string(key));
+  }
+  return all;
+}
+
+void take_templates(ModelFiles& model, NamedTemplates all) {
+  for (const auto& [name, source] : all) {
+    if (name == "default") model.chat_template = source;
+  }
+  const bool only_default = all.size() == 1 && all[0].first == "default";
+  if (!only_default) model.chat_templates = std::move(all);
 }
 
 void open_weights(ModelFiles& model) {
@@ -142,9 +182,7 @@ void open_folder(ModelFiles& model) {
   model.tokenizer_config = optional_json(folder / "tokenizer_config.json");
   model.special_tokens_map = optional_json(folder / "special_tokens_map.json");
   if (path_exists(folder / "tokenizer.json")) model.tokenizer_json = folder / "tokenizer.json";
-  model.chat_template = path_exists(folder / "chat_template.jinja")
-                            ? read_file(folder / "chat_template.jinja")
-                            : configured_template(model.tokenizer_config);
+  take_templates(model, folder_templates(folder, model.tokenizer_config));
   open_weights(model);
   model.lm_head_absent = !model.tensors->contains("lm_head.weight");
 }
@@ -169,7 +207,7 @@ void open_gguf(ModelFiles& model) {
   }
   model.tensors = model.gguf;
   model.weight_files = {model.path};
-  model.chat_template = model.gguf->get_string("tokenizer.chat_template", "");
+  take_templates(model, gguf_templates(*model.gguf));
   model.lm_head_absent = !model.gguf->contains("output.weight");
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "smidgen/base/fs.h"
@@ -26,6 +27,8 @@ struct ModelFiles {
   Json special_tokens_map;  // null when absent
   std::optional<fs::path> tokenizer_json;
   std::string chat_template;  // empty when there is none
+  // Where the model has several: by name, the one above as "default".
+  std::vector<std::pair<std::string, std::string>> chat_templates;
   std::shared_ptr<const TensorStore> tensors;
   std::shared_ptr<const GgufFile> gguf;  // null for folders
   std::vector<fs::path> weight_files;    // sorted

@@ -66,6 +66,13 @@ TEST_F(Models, Folder) {
       folder / "m/tokenizer_config.json",
       R"({"chat_template":[{"name":"rag","template":"r"},{"name":"default","template":"d"}]})");
   EXPECT_EQ(open_model(at("m")).chat_template, "d");
+  EXPECT_EQ(open_model(at("m")).chat_templates.size(), 2u);
+  fs::create_directories(folder / "m/additional_chat_templates");
+  write_file(folder / "m/additional_chat_templates/tool_use.jinja", "t");
+  EXPECT_EQ(open_model(at("m")).chat_template, "");
+  ASSERT_EQ(open_model(at("m")).chat_templates.size(), 1u);
+  EXPECT_EQ(open_model(at("m")).chat_templates[0].first, "tool_use");
+  fs::remove_all(folder / "m/additional_chat_templates");
   write_file(folder / "m/chat_template.jinja", "from jinja");
   EXPECT_EQ(open_model(at("m")).chat_template, "from jinja");
 }

@@ -3,12 +3,8 @@
 // raise_exception, strftime_now, namespace, dict). Templates are untrusted input: depth, steps and
 // output are limited, and there is nothing in reach of a template but its variables.
 //
-// What is understood: for (with if, else, recursive not), if/elif/else, set (also the block form
-// and a.b), macro, call, filter blocks, generation, break, continue, raw, comments; all operators
-// of Jinja; slices; inline if; lists, tuples, dicts; calls with keywords. Filters, tests and
-// methods: docs/formats.md. Anything else is `unsupported` and names the construct and the line.
-// Differences from jinja2: sets and Python objects do not exist; `%` formatting of strings is not
-// understood; integers are 64-bit and overflow is an error.
+// What is understood, and what is refused or differs, construct by construct: docs/formats.md.
+// Anything else is an Error `unsupported` that names the construct and the line.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +31,7 @@ struct RenderedChat {
 };
 
 struct TemplateLimits {
-  int depth = 200;                   // nesting of expressions, blocks and macro calls
+  int depth = 200;                   // nesting of expressions and blocks in the source
   int64_t steps = 20'000'000;        // evaluated nodes and loop turns
   size_t output = size_t{64} << 20;  // bytes written, and bytes of any one string
 };
@@ -60,16 +56,28 @@ class ChatTemplate {
   // which they are not (it rewrites earlier turns) is an Error `unsupported` that says so.
   RenderedChat render_with_spans(const Json& messages, const Json& variables) const;
 
+  // Used in place of this one when a conversation comes with tools, as transformers uses the
+  // template "tool_use".
+  void use_with_tools(std::shared_ptr<const ChatTemplate> other) { with_tools_ = std::move(other); }
+
   const std::string& source() const;
+  // Everything that decides a rendering: for keys of caches.
+  std::string sources() const;
   const std::string& name() const;
 
  private:
   struct Program;
+  const Program& program(const Json& variables) const;
+
   std::unique_ptr<const Program> program_;
+  std::shared_ptr<const ChatTemplate> with_tools_;
 };
 
-// Null when the model has none.
-std::shared_ptr<const ChatTemplate> load_chat_template(const ModelFiles& files);
+// The model's template; null when it has none. Of several: the one of that name, else "tool_use"
+// where tools are given and "default" otherwise. Throws usage for a name that the model does not
+// have.
+std::shared_ptr<const ChatTemplate> load_chat_template(const ModelFiles& files,
+                                                       const std::string& name = {});
 
 // {"bos_token": ..., "eos_token": ..., ...}: what transformers hands to a template of this
 // tokenizer.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "smidgen/base/error.h"
+#include "smidgen/io/model_files.h"
 
 namespace smidgen {
 namespace {
@@ -52,6 +53,30 @@ TEST(ChatTemplate, BlocksAndWhiteSpace) {
             "[12][13]{{ x }}");
 }
 
+TEST(ChatTemplate, WhatJinjaMakesOnDemandAndWhatItEscapes) {
+  EXPECT_EQ(render("{% set g = [1, 2, 3]|map('string') %}{{ g|first }}{{ g|list }}{{ g|list }}"),
+            "1['2', '3'][]");
+  EXPECT_EQ(render("{{ '<b>'|safe + '<i>' }}{{ '<b>'|safe ~ '<i>' }}"), "<b>&lt;i&gt;<b><i>");
+  EXPECT_EQ(render("{% for x in [1, [2, [3]]] recursive %}{{ x if x is number else "
+                   "loop.depth ~ loop(x) }}{% endfor %}"),
+            "11223");
+  EXPECT_EQ(
+      render("{{ '%s|%05.1f|%x' % ('a', 3.14159, 255) }} {{ '{:>4}|{a!r}'.format(7, a='q') }}"),
+      "a|003.1|ff    7|'q'");
+  EXPECT_EQ(render("{{ {1: 'a', none: 'b'}[1.0] }}{{ {2: none}|tojson }}{{ 2.5|round }}{{ 0x1F }}"),
+            "a{\"2\": null}2.031");
+}
+
+TEST(ChatTemplate, ReasoningIsFoundUnderEachOfItsNames) {
+  const ChatTemplate chat(
+      "{% for m in messages %}{{ m.thinking }}{{ m.reasoning_content }};{% endfor %}");
+  EXPECT_EQ(chat.render(Json::parse(R"([{"role":"a","reasoning":"r"},{"role":"a","thinking":"t"},
+    {"role":"a","content":"c"}])"),
+                        Json::object()),
+            "rr;tt;;");
+  EXPECT_THROW(chat.render(Json::parse("[1]"), Json::object()), Error);
+}
+
 TEST(ChatTemplate, AnswersByPrefixAndByMark) {
   const Json messages =
       Json::parse(R"([{"role":"user","content":"q"},{"role":"assistant","content":"a1"},
@@ -77,13 +102,36 @@ TEST(ChatTemplate, AnswersByPrefixAndByMark) {
       Error);
 }
 
+TEST(ChatTemplate, OfSeveralTheOneForToolsIsUsedWithTools) {
+  ModelFiles files;
+  files.path = "m";
+  EXPECT_FALSE(load_chat_template(files));
+  files.chat_template = "plain";
+  EXPECT_EQ(load_chat_template(files)->render(Json::array(), {{"tools", Json::array()}}), "plain");
+  EXPECT_EQ(load_chat_template(files, "default")->source(), "plain");
+  files.chat_templates = {{"default", "plain"}, {"tool_use", "tools"}, {"rag", "found"}};
+  const auto both = load_chat_template(files);
+  EXPECT_EQ(both->render(Json::array(), Json::object()), "plain");
+  EXPECT_EQ(both->render(Json::array(), {{"tools", nullptr}}), "plain");
+  EXPECT_EQ(both->render(Json::array(), {{"tools", Json::array()}}), "tools");
+  EXPECT_EQ(both->render_with_spans(Json::array(), {{"tools", Json::array()}}).text, "tools");
+  EXPECT_EQ(load_chat_template(files, "rag")->render(Json::array(), {{"tools", Json::array()}}),
+            "found");
+  try {
+    load_chat_template(files, "rga");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(error.hint().find("rag"), std::string::npos) << error.hint();
+  }
+}
+
 TEST(ChatTemplate, HostileTemplatesAreStopped) {
   refuse("{{ x", ErrorKind::format, "line 1");
   refuse("a\nb{% if x %}", ErrorKind::format, "line 2");
   refuse("\n{% include 'x' %}", ErrorKind::unsupported, "include");
   refuse("{{ 1|nosuch }}", ErrorKind::unsupported, "nosuch");
   refuse("{{ 1 is nosuch }}", ErrorKind::unsupported, "nosuch");
-  refuse("{{ [].append(1) }}", ErrorKind::unsupported, "append");
+  refuse("{{ [].append(1) }}", ErrorKind::data, "append");
   refuse("{{ x.y }}", ErrorKind::data, "'x' is undefined");
   refuse("{{ raise_exception('no') }}", ErrorKind::data, "no");
   refuse("{{ range(10**9) }}", ErrorKind::data, "range");
@@ -104,7 +152,6 @@ TEST(ChatTemplate, HostileTemplatesAreStopped) {
   refuse(sum + " }}", ErrorKind::format, "deep");
   for (int i = 0; i < 5000; ++i) blocks += "{% if 1 %}";
   refuse(blocks, ErrorKind::format, "deep");
-  refuse("{% set n = namespace() %}{% set n.n = [n] %}", ErrorKind::unsupported, "namespace");
   refuse("\xFF", ErrorKind::format, "UTF-8");
   // Values grow without nested source: a chain that would overflow the stack, and 60 lists that
   // print as 2^60.

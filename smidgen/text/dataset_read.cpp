@@ -163,7 +163,7 @@ class DatasetBuilder {
                           {"file", sha256_file(path)},
                           {"kind", extension == ".ndjson" ? ".jsonl" : extension},
                           {"tokenizer", tokenizer_digest_},
-                          {"template", uses_template ? template_->source() : ""},
+                          {"template", uses_template ? template_->sources() : ""},
                           {"has_template", uses_template},
                           {"variables", options_.variables},
                           {"max_length", options_.max_length},

@@ -1,395 +1,346 @@
-// Filters and tests of the template language.
+// Look-up of filters, and those over one value: text, numbers, JSON.
+#include "smidgen/text/template_filters.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <utility>
 
-#include "smidgen/text/characters.h"
-#include "smidgen/text/template_eval.h"
+#include "smidgen/text/template_format.h"
 #include "smidgen/text/template_text.h"
+#include "smidgen/text/utf8.h"
 
 namespace smidgen::tmpl {
 namespace {
 
-using Filter = Value (*)(Renderer&, const Value&, Arguments&);
+using R = Renderer&;
+using V = const Value&;
+using G = const Given&;
 
-const std::string& need_text(Renderer& renderer, const Value& value, const char* what) {
-  if (value.is_undefined()) renderer.fail(value.name());
-  if (!value.is_text()) renderer.fail(str(what, " of a ", value.type()));
-  return value.as_text();
+// The text of a value; what `safe` made stays safe.
+Value soft(R r, V v) {
+  return v.is_text() ? v : r.new_text(v.str());
 }
 
-int64_t whole(Renderer& renderer, const Value* value, int64_t absent) {
-  if (!value || value->is_none()) return absent;
-  if (!value->is_int() && !value->is_bool())
-    renderer.fail(str("a ", value->type(), " where a whole number is needed"));
-  return value->as_int();
-}
-
-Value tojson(Renderer& renderer, const Value& input, Arguments& arguments) {
+Value tojson(R r, V v, G given) {
   JsonStyle style;
-  const Value* indent = argument(arguments, 1, "indent");
-  style.indent = static_cast<int>(std::clamp<int64_t>(whole(renderer, indent, -1), -1, 64));
-  if (indent && indent->is_int()) style.item = ",";
-  if (const Value* separators = argument(arguments, 2, "separators");
-      separators && !separators->is_none()) {
-    const List pair = renderer.iterate(*separators);
+  style.ascii = given.truthy(0);
+  if (given[1] && !given[1]->is_none()) {
+    style.indent =
+        given[1]->is_text()
+            ? given[1]->as_text()
+            : std::string(static_cast<size_t>(std::clamp<int64_t>(given.whole(1, 0), 0, 1000)),
+                          ' ');
+    style.item = ",";
+  }
+  if (given[2] && !given[2]->is_none()) {
+    const List pair = r.iterate(*given[2]);
     if (pair.size() != 2 || !pair[0].is_text() || !pair[1].is_text())
-      renderer.fail("tojson: separators are two strings");
+      r.fail("tojson: separators are two strings");
     style.item = pair[0].as_text();
     style.key = pair[1].as_text();
   }
-  if (const Value* ascii = argument(arguments, 0, "ensure_ascii")) style.ascii = ascii->truthy();
-  if (const Value* sorted = argument(arguments, 3, "sort_keys")) style.sorted = sorted->truthy();
+  style.sorted = given.truthy(3);
+  r.charge(v.size() / 16);
   try {
-    std::string text = to_json(input, style);
-    renderer.check_size(text.size());
-    renderer.charge(text.size() / 16);
-    return Value::text(std::move(text));
+    return r.new_text(to_json(v, style));
   } catch (const std::string& type) {
-    renderer.fail(input.is_undefined() ? input.name() : str("a ", type, " has no JSON form"));
+    r.fail(v.is_undefined() ? v.name() : str("a ", type, " has no JSON form"));
   }
 }
 
-Value length(Renderer& renderer, const Value& input, Arguments&) {
-  if (input.is_text())
-    return Value::integer(static_cast<int64_t>(count_characters(input.as_text())));
-  if (input.is_dict()) return Value::integer(static_cast<int64_t>(input.as_dict().size()));
-  return Value::integer(static_cast<int64_t>(renderer.iterate(input).size()));
+Value defaulted(R, V v, G given) {
+  const bool use = v.is_undefined() || (given.truthy(1) && !v.truthy());
+  return !use ? v : given[0] ? *given[0] : Value::text("");
 }
 
-Value defaulted(Renderer&, const Value& input, Arguments& arguments) {
-  const Value* other = argument(arguments, 0, "default_value");
-  const Value* by_truth = argument(arguments, 1, "boolean");
-  const bool use = input.is_undefined() || (by_truth && by_truth->truthy() && !input.truthy());
-  return !use ? input : other ? *other : Value::text("");
-}
-
-Value attribute_of(Renderer& renderer, Value value, const Value& path) {
-  if (path.is_int()) return renderer.get_item(value, path);
-  for (const std::string& part : split_text(path.str(), nullptr, -1, false)) {
-    const std::string dot = ".";
-    for (const std::string& name : split_text(part, &dot, -1, false))
-      value = renderer.get_item(value, Value::text(name));
-  }
-  return value;
-}
-
-Value joined(Renderer& renderer, const Value& input, Arguments& arguments) {
-  const Value* separator = argument(arguments, 0, "d");
-  const Value* attribute = argument(arguments, 1, "attribute");
-  std::string out;
-  bool first = true;
-  for (const Value& item : renderer.iterate(input)) {
-    if (!std::exchange(first, false) && separator) out += separator->str();
-    out += (attribute ? attribute_of(renderer, item, *attribute) : item).str();
-    renderer.check_size(out.size());
-  }
-  return Value::text(std::move(out));
-}
-
-Value select(Renderer& renderer, const Value& input, Arguments& arguments, bool by_attribute,
-             bool keep) {
-  List out;
-  Arguments rest;
-  const size_t first = by_attribute ? 1 : 0;
-  if (by_attribute && arguments.plain.empty())
-    renderer.fail("selectattr and rejectattr take an attribute");
-  for (size_t i = first + 1; i < arguments.plain.size(); ++i)
-    rest.plain.push_back(arguments.plain[i]);
-  for (const Value& item : renderer.iterate(input)) {
-    const Value value = by_attribute ? attribute_of(renderer, item, arguments.plain[0]) : item;
-    const bool holds = arguments.plain.size() > first
-                           ? renderer.test(arguments.plain[first].str(), value, rest)
-                           : value.truthy();
-    if (holds == keep) out.push_back(item);
-  }
-  return Value::list(std::move(out));
-}
-
-Value map(Renderer& renderer, const Value& input, Arguments& arguments) {
-  List out;
-  const Value* attribute = argument(arguments, SIZE_MAX, "attribute");
-  const Value* absent = argument(arguments, SIZE_MAX, "default");
-  if (!attribute && arguments.plain.empty()) renderer.fail("map takes a filter or attribute=...");
-  for (const Value& item : renderer.iterate(input)) {
-    if (attribute) {
-      Value value = attribute_of(renderer, item, *attribute);
-      out.push_back(value.is_undefined() && absent ? *absent : value);
-    } else {
-      Arguments rest;
-      rest.plain.assign(arguments.plain.begin() + 1, arguments.plain.end());
-      rest.named = arguments.named;
-      out.push_back(renderer.filter(arguments.plain[0].str(), item, rest));
-    }
-  }
-  return Value::list(std::move(out));
-}
-
-Value indent(Renderer& renderer, const Value& input, Arguments& arguments) {
-  const Value* width = argument(arguments, 0, "width");
-  const Value* first = argument(arguments, 1, "first");
-  const Value* blank = argument(arguments, 2, "blank");
+Value indent(R r, V v, G given) {
+  if (v.is_undefined()) r.fail(v.name());
+  if (!v.is_text()) r.fail(str("indent of a ", v.type()));
   const std::string space =
-      width && width->is_text()
-          ? width->as_text()
-          : std::string(
-                static_cast<size_t>(std::clamp<int64_t>(whole(renderer, width, 4), 0, 1000)), ' ');
+      given[0] && given[0]->is_text()
+          ? given[0]->as_text()
+          : std::string(static_cast<size_t>(std::clamp<int64_t>(given.whole(0, 4), 0, 10'000)),
+                        ' ');
+  const bool first = given.truthy(1), blank = given.truthy(2);
   std::string out;
   // jinja2 appends a newline first, so that an empty last line survives.
-  const std::vector<std::string> lines = lines_of(need_text(renderer, input, "indent") + "\n");
+  const std::vector<std::string> lines = lines_of(v.as_text() + "\n");
   for (size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) out += '\n';
-    if (i == 0 ? first && first->truthy() : (!lines[i].empty() || (blank && blank->truthy())))
-      out += space;
+    if (i == 0 ? first : !lines[i].empty() || blank) out += space;
     out += lines[i];
-    renderer.check_size(out.size());
+    r.check_size(out.size());
   }
-  return Value::text(std::move(out));
+  return v.is_markup() ? Value::markup(std::move(out)) : r.new_text(std::move(out));
 }
 
-Value to_int(Renderer& renderer, const Value& input, Arguments& arguments) {
-  const int64_t absent = whole(renderer, argument(arguments, 0, "default"), 0);
-  if (input.is_int() || input.is_bool()) return Value::integer(input.as_int());
-  double value = 0;
-  if (input.is_float()) {
-    value = input.as_double();
-  } else if (input.is_text()) {
-    const std::string text = stripped(input.as_text(), nullptr, true, true);
+// "1_000" as Python reads it; empty when the underscores stand wrong.
+std::string without_underscores(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '_') {
+      out += text[i];
+    } else if (i == 0 || i + 1 == text.size() ||
+               !isalnum(static_cast<unsigned char>(text[i - 1])) ||
+               !isalnum(static_cast<unsigned char>(text[i + 1]))) {
+      return "";
+    }
+  }
+  return out;
+}
+
+std::optional<double> read_real(const std::string& raw) {
+  const std::string text = without_underscores(stripped(raw, nullptr, true, true));
+  if (text.empty() || text.find_first_of("xXpP") != std::string::npos) return std::nullopt;
+  if (text.find('(') != std::string::npos) return std::nullopt;  // strtod's nan(...)
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  return *end == 0 ? std::optional(value) : std::nullopt;
+}
+
+Value to_int(R r, V v, G given) {
+  const Value absent = given[0] ? *given[0] : Value::integer(0);
+  const int64_t base = given.whole(1, 10);
+  if (v.is_undefined()) r.fail(v.name());
+  if (v.is_int() || v.is_bool()) return Value::integer(v.as_int());
+  std::optional<double> value;
+  if (v.is_float()) value = v.as_double();
+  if (v.is_text()) {
+    if (base != 0 && (base < 2 || base > 36)) return absent;
+    std::string text = without_underscores(stripped(v.as_text(), nullptr, true, true));
+    const size_t sign = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+    const auto marked = [&](const char* mark) {
+      return text.size() > sign + 2 &&
+             (text.substr(sign, 2) == mark || text.substr(sign, 2) == upper(mark));
+    };
+    const int64_t mark = marked("0x") ? 16 : marked("0o") ? 8 : marked("0b") ? 2 : 0;
+    int64_t used = base;
+    if (mark && (base == mark || base == 0)) {
+      text.erase(sign, 2);
+      used = mark;
+    } else if (base == 0) {
+      used = 10;
+    }
     char* end = nullptr;
     errno = 0;
-    const long long number = std::strtoll(text.c_str(), &end, 10);
-    if (!text.empty() && *end == 0 && errno == 0) return Value::integer(number);
-    value = std::strtod(text.c_str(), &end);
-    if (text.empty() || *end != 0) return Value::integer(absent);
-  } else {
-    return Value::integer(absent);
+    const long long number = std::strtoll(text.c_str(), &end, static_cast<int>(used));
+    const bool plain =
+        !text.empty() && isalnum(static_cast<unsigned char>(text[std::min(sign, text.size() - 1)]));
+    if (plain && *end == 0 && errno == ERANGE) r.fail("a whole number beyond 64 bits");
+    if (plain && *end == 0 && !(used == 16 && text.find_first_of("xX") != std::string::npos))
+      return Value::integer(number);
+    value = read_real(v.as_text());
   }
-  return Value::integer(std::abs(value) < 9e18 ? static_cast<int64_t>(value) : absent);
+  if (!value || !std::isfinite(*value)) return absent;
+  if (std::fabs(*value) >= 9.2e18) r.fail("a whole number beyond 64 bits");
+  return Value::integer(static_cast<int64_t>(*value));
 }
 
-Value to_float(Renderer&, const Value& input, Arguments&) {
-  if (input.is_number()) return Value::number(input.as_double());
-  if (!input.is_text()) return Value::number(0);
-  char* end = nullptr;
-  const double value = std::strtod(input.as_text().c_str(), &end);
-  return Value::number(input.as_text().empty() || *end != 0 ? 0 : value);
+Value to_float(R r, V v, G given) {
+  const Value absent = given[0] ? *given[0] : Value::number(0);
+  if (v.is_undefined()) r.fail(v.name());
+  if (v.is_number()) return Value::number(v.as_double());
+  const std::optional<double> value = v.is_text() ? read_real(v.as_text()) : std::nullopt;
+  return value ? Value::number(*value) : absent;
 }
 
-Value rounded(Renderer& renderer, const Value& input, Arguments& arguments) {
-  if (!input.is_number()) renderer.fail(str("round of a ", input.type()));
-  const double scale =
-      std::pow(10.0, static_cast<double>(whole(renderer, argument(arguments, 0, "precision"), 0)));
-  return Value::number(std::nearbyint(input.as_double() * scale) / scale);
+// Python's round(x, n): half to even, of the exact decimal value.
+Value rounded(R r, V v, G given) {
+  const int64_t precision = given.whole(0, 0);
+  static const std::string common = "common";
+  const std::string& method = given[1] ? given.text(1) : common;
+  if (v.is_undefined()) r.fail(v.name());
+  if (!v.is_number()) r.fail(str("round of a ", v.type()));
+  if (method == "ceil" || method == "floor") {
+    const double scale = std::pow(10.0, static_cast<double>(precision));
+    const double scaled = v.as_double() * scale;
+    return Value::number((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
+  }
+  if (method != "common") r.fail("round knows the methods common, ceil and floor");
+  if (!v.is_float() && precision >= 0) return Value::integer(v.as_int());
+  const double value = v.as_double();
+  if (!std::isfinite(value) || precision > 300) return v;
+  if (precision >= 0) {
+    std::string text(700, '\0');
+    text.resize(static_cast<size_t>(
+        std::snprintf(text.data(), text.size(), "%.*f", static_cast<int>(precision), value)));
+    return Value::number(std::strtod(text.c_str(), nullptr));
+  }
+  if (precision < -18) return v.is_float() ? Value::number(0) : Value::integer(0);
+  const double scale = std::pow(10.0, static_cast<double>(-precision));
+  const double out = std::nearbyint(value / scale) * scale;
+  return v.is_float() ? Value::number(out) : Value::integer(static_cast<int64_t>(out));
 }
 
-Value sorted(Renderer& renderer, const Value& input, Arguments& arguments) {
-  const Value* reverse = argument(arguments, 0, "reverse");
-  const Value* attribute = argument(arguments, 2, "attribute");
-  const Value* exact = argument(arguments, 1, "case_sensitive");
-  List items = renderer.iterate(input);
-  const auto key = [&](const Value& item) {
-    Value value = attribute ? attribute_of(renderer, item, *attribute) : item;
-    return value.is_text() && !(exact && exact->truthy()) ? Value::text(lower(value.as_text()))
-                                                          : value;
+// jinja2's own: words begin after white space, hyphens and opening brackets only.
+Value title(R r, V v, G) {
+  const std::string text = v.str();
+  r.charge(text.size() / 16);
+  std::string out, word;
+  const auto flush = [&] {
+    if (word.empty()) return;
+    const size_t first = utf8_step(word).length;
+    out += upper(word.substr(0, first)) + lower(word.substr(first));
+    word.clear();
   };
-  const bool down = reverse && reverse->truthy();
-  std::stable_sort(items.begin(), items.end(), [&](const Value& a, const Value& b) {
-    return down ? renderer.less(key(b), key(a)) : renderer.less(key(a), key(b));
-  });
-  return Value::list(std::move(items));
-}
-
-Value unique(Renderer& renderer, const Value& input, Arguments&) {
-  List out;
-  const auto key = [](const Value& v) { return v.is_text() ? Value::text(lower(v.as_text())) : v; };
-  for (const Value& item : renderer.iterate(input)) {
-    renderer.charge(out.size());
-    if (std::none_of(out.begin(), out.end(),
-                     [&](const Value& old) { return key(old).equals(key(item)); }))
-      out.push_back(item);
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Step step = utf8_step(std::string_view(text).substr(at));
+    const std::string letter = text.substr(at, step.length);
+    if (is_space(step.code) || std::string_view("-({[<").find(letter) != std::string_view::npos) {
+      flush();
+      out += letter;
+    } else {
+      word += letter;
+    }
+    at += step.length;
   }
-  return Value::list(std::move(out));
+  flush();
+  return r.new_text(std::move(out));
 }
 
-Value dictsort(Renderer& renderer, const Value& input, Arguments&) {
-  if (!input.is_dict()) renderer.fail(str("dictsort of a ", input.type()));
-  Dict items = input.as_dict();
-  std::stable_sort(items.begin(), items.end(),
-                   [](const auto& a, const auto& b) { return lower(a.first) < lower(b.first); });
-  List out;
-  for (const auto& [key, value] : items) out.push_back(Value::tuple({Value::text(key), value}));
-  return Value::list(std::move(out));
+Value truncated(R r, V v, G given) {
+  if (v.is_undefined()) return v;
+  if (!v.is_text()) r.fail(str("truncate of a ", v.type()));
+  const std::string text = v.str(), dots = "...";
+  const int64_t length = given.whole(0, 255), leeway = given.whole(3, 5);
+  const std::string& end = given[2] ? given.text(2) : dots;
+  const auto size = static_cast<int64_t>(count_characters(text));
+  const auto tail = static_cast<int64_t>(count_characters(end));
+  if (length < tail || leeway < 0) r.fail("truncate to less than its end");
+  if (size <= length + leeway) return r.new_text(text);
+  size_t at = 0;
+  for (int64_t i = 0; i < length - tail; ++i)
+    at += utf8_step(std::string_view(text).substr(at)).length;
+  std::string cut = text.substr(0, at);
+  if (!given.truthy(1)) cut = cut.substr(0, cut.rfind(' '));
+  return r.new_text(cut + end);
 }
 
-Value escaped(Renderer&, const Value& input, Arguments&) {
+Value by_method(R r, V v, G given, const char* name) {
+  Arguments arguments = given.all();
+  return text_method(r, name, soft(r, v), arguments);
+}
+
+Value replace(R r, V v, G given) {
+  if (!given[0] || !given[1]) r.fail("replace takes two texts");
+  const int64_t most = given[2] && !given[2]->is_none() ? given.whole(2, -1) : -1;
+  return r.new_text(replaced(v.str(), given[0]->str(), given[1]->str(), most,
+                             [&](size_t size) { r.check_size(size); }));
+}
+
+Value percent(R r, V v, G given) {
+  const Arguments& all = given.all();
+  if (!all.plain.empty() && !all.named.empty())
+    r.fail("format takes values or named values, not both");
+  Dict named;
+  for (const auto& [key, value] : all.named) named.emplace_back(Value::text(key), value);
+  return r.new_text(percent_format(
+      r, v.str(), named.empty() ? Value::tuple(all.plain) : Value::dict(std::move(named))));
+}
+
+Value words(R r, V v, G) {
+  const std::string text = v.str();
+  r.charge(text.size() / 16);
+  int64_t count = 0;
+  bool inside = false;
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Step step = utf8_step(std::string_view(text).substr(at));
+    const bool word = is_alphabetic(step.code) || is_digit(step.code) || step.code == '_';
+    count += word && !inside;
+    inside = word;
+    at += step.length;
+  }
+  return Value::integer(count);
+}
+
+Value url(R r, V v, G) {
+  if (!v.is_text()) r.unsupported("urlencode of something other than a str");
   std::string out;
-  for (const char c : input.str()) {
-    out += c == '&'    ? "&amp;"
-           : c == '<'  ? "&lt;"
-           : c == '>'  ? "&gt;"
-           : c == '"'  ? "&#34;"
-           : c == '\'' ? "&#39;"
-                       : std::string(1, c);
+  for (const char c : v.as_text()) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x80 &&
+        (isalnum(byte) || std::string_view("_.-~/").find(c) != std::string_view::npos)) {
+      out += c;
+    } else {
+      out += {'%', "0123456789ABCDEF"[byte >> 4], "0123456789ABCDEF"[byte & 15]};
+    }
   }
-  return Value::text(std::move(out));
+  return r.new_text(std::move(out));
 }
 
-Value end_item(Renderer& renderer, const Value& input, bool last) {
-  const List items = renderer.iterate(input);
-  if (items.empty()) return Value::undefined("no item, the list is empty");
-  return last ? items.back() : items.front();
-}
-
-Value items_of(Renderer& renderer, const Value& input, Arguments& arguments) {
-  if (input.is_undefined()) return Value::list({});
-  if (!input.is_dict()) renderer.fail(str("items of a ", input.type()));
-  return renderer.call(renderer.get_attribute(input, "items"), arguments);
-}
-
-Value added(Renderer& renderer, const Value& input, Arguments&) {
-  double sum = 0;
-  bool real = false;
-  for (const Value& item : renderer.iterate(input)) {
-    if (!item.is_number()) renderer.fail(str("sum over a ", item.type()));
-    real |= item.is_float();
-    sum += item.as_double();
-  }
-  return real ? Value::number(sum) : Value::integer(static_cast<int64_t>(sum));
-}
-
-Value text_method(Renderer& renderer, const Value& input, Arguments& arguments, const char* name) {
-  const Value text = Value::text(input.str());
-  return renderer.call(method_of(renderer, text, name), arguments);
-}
-
-const std::vector<std::pair<std::string, Filter>>& filters() {
-  using R = Renderer&;
-  using V = const Value&;
-  using A = Arguments&;
-  static const std::vector<std::pair<std::string, Filter>> table = {
-      {"tojson", tojson},
-      {"length", length},
-      {"count", length},
-      {"default", defaulted},
-      {"d", defaulted},
-      {"join", joined},
-      {"map", map},
-      {"indent", indent},
-      {"int", to_int},
-      {"float", to_float},
-      {"round", rounded},
-      {"sort", sorted},
-      {"unique", unique},
-      {"dictsort", dictsort},
-      {"e", escaped},
-      {"escape", escaped},
-      {"items", items_of},
-      {"sum", added},
-      {"select", [](R r, V v, A a) { return select(r, v, a, false, true); }},
-      {"reject", [](R r, V v, A a) { return select(r, v, a, false, false); }},
-      {"selectattr", [](R r, V v, A a) { return select(r, v, a, true, true); }},
-      {"rejectattr", [](R r, V v, A a) { return select(r, v, a, true, false); }},
-      {"trim", [](R r, V v, A a) { return text_method(r, v, a, "strip"); }},
-      {"upper", [](R r, V v, A a) { return text_method(r, v, a, "upper"); }},
-      {"lower", [](R r, V v, A a) { return text_method(r, v, a, "lower"); }},
-      {"capitalize", [](R r, V v, A a) { return text_method(r, v, a, "capitalize"); }},
-      {"title", [](R r, V v, A a) { return text_method(r, v, a, "title"); }},
-      {"replace", [](R r, V v, A a) { return text_method(r, v, a, "replace"); }},
-      {"string", [](R, V v, A) { return Value::text(v.str()); }},
-      {"safe", [](R, V v, A) { return Value::text(v.str()); }},
-      {"list", [](R r, V v, A) { return Value::list(r.iterate(v)); }},
-      {"first", [](R r, V v, A) { return end_item(r, v, false); }},
-      {"last", [](R r, V v, A) { return end_item(r, v, true); }},
-      {"reverse",
-       [](R r, V v, A) {
-         List items = r.iterate(v);
-         std::reverse(items.begin(), items.end());
-         if (!v.is_text()) return Value::list(std::move(items));
-         std::string text;
-         for (const Value& item : items) text += item.as_text();
-         return Value::text(std::move(text));
-       }},
-      {"abs",
-       [](R r, V v, A) {
-         if (!v.is_number()) r.fail(str("abs of a ", v.type()));
-         return v.is_float() ? Value::number(std::abs(v.as_double()))
-                             : Value::integer(v.as_int() < 0 ? -v.as_int() : v.as_int());
-       }},
-  };
-  return table;
-}
-
-const std::vector<std::string>& test_names() {
-  static const std::vector<std::string> names = {
-      "defined",  "undefined", "none", "string", "number",      "integer",
-      "float",    "boolean",   "true", "false",  "mapping",     "iterable",
-      "sequence", "callable",  "odd",  "even",   "divisibleby", "in",
-      "eq",       "equalto",   "==",   "ne",     "!=",          "lt",
-      "lessthan", "<",         "le",   "<=",     "gt",          "greaterthan",
-      ">",        "ge",        ">=",   "lower",  "upper",       "sameas"};
-  return names;
+Value absolute(R r, V v, G) {
+  if (v.is_undefined()) r.fail(v.name());
+  if (!v.is_number()) r.fail(str("abs of a ", v.type()));
+  if (v.is_float()) return Value::number(std::fabs(v.as_double()));
+  if (v.as_int() == INT64_MIN) r.fail("a whole number beyond 64 bits");
+  return Value::integer(std::abs(v.as_int()));
 }
 
 }  // namespace
 
-Value Renderer::filter(const std::string& name, const Value& input, Arguments& arguments) {
-  std::vector<std::string> names;
-  for (const auto& [key, function] : filters()) {
-    if (key == name) return function(*this, input, arguments);
-    names.push_back(key);
-  }
-  throw Error(ErrorKind::unsupported, str("the template filter '", name, "'"),
-              str(name_, ", line ", line_), did_you_mean(name, names, str("known: ", join(names))));
+const std::vector<Filter>& value_filters() {
+  static const std::vector<Filter> table = {
+      {"tojson", {"ensure_ascii", "indent", "separators", "sort_keys"}, tojson},
+      {"default", {"default_value", "boolean"}, defaulted},
+      {"d", {"default_value", "boolean"}, defaulted},
+      {"string", {}, [](R r, V v, G) { return soft(r, v); }},
+      {"safe", {}, [](R, V v, G) { return Value::markup(v.str()); }},
+      {"e", {}, [](R, V v, G) { return v.is_markup() ? v : Value::markup(html_escaped(v.str())); }},
+      {"escape",
+       {},
+       [](R, V v, G) { return v.is_markup() ? v : Value::markup(html_escaped(v.str())); }},
+      {"forceescape", {}, [](R, V v, G) { return Value::markup(html_escaped(v.str())); }},
+      {"trim", {"chars"}, [](R r, V v, G g) { return by_method(r, v, g, "strip"); }},
+      {"upper", {}, [](R r, V v, G g) { return by_method(r, v, g, "upper"); }},
+      {"lower", {}, [](R r, V v, G g) { return by_method(r, v, g, "lower"); }},
+      {"capitalize", {}, [](R r, V v, G g) { return by_method(r, v, g, "capitalize"); }},
+      {"center",
+       {"width"},
+       [](R r, V v, G g) {
+         Arguments arguments = g.all();
+         if (!g[0]) arguments.plain.push_back(Value::integer(80));
+         return text_method(r, "center", soft(r, v), arguments);
+       }},
+      {"title", {}, title},
+      {"truncate", {"length", "killwords", "end", "leeway"}, truncated},
+      {"replace", {"old", "new", "count"}, replace},
+      {"format", {"*"}, percent},
+      {"indent", {"width", "first", "blank"}, indent},
+      {"wordcount", {}, words},
+      {"urlencode", {}, url},
+      {"int", {"default", "base"}, to_int},
+      {"float", {"default"}, to_float},
+      {"round", {"precision", "method"}, rounded},
+      {"abs", {}, absolute},
+  };
+  return table;
 }
 
-bool Renderer::test(const std::string& name, const Value& v, Arguments& arguments) {
-  const Value* other = arguments.plain.empty() ? nullptr : &arguments.plain[0];
-  const auto need = [&]() -> const Value& {
-    if (!other) fail(str("the test '", name, "' needs an argument"));
-    return *other;
-  };
-  const auto number = [&](const Value& value) {
-    if (!value.is_int() && !value.is_bool()) fail(str("the test '", name, "' of a ", value.type()));
-    return value.as_int();
-  };
-  if (name == "defined") return !v.is_undefined();
-  if (name == "undefined") return v.is_undefined();
-  if (name == "none") return v.is_none();
-  if (name == "string") return v.is_text();
-  if (name == "number") return v.is_number();
-  if (name == "integer") return v.is_int();
-  if (name == "float") return v.is_float();
-  if (name == "boolean") return v.is_bool();
-  if (name == "true") return v.is_bool() && v.as_bool();
-  if (name == "false") return v.is_bool() && !v.as_bool();
-  if (name == "mapping") return v.is_dict();
-  if (name == "iterable")
-    return v.is_undefined() || v.is_text() || v.is_list() || v.is_tuple() || v.is_dict();
-  if (name == "sequence")
-    return v.is_undefined() || v.is_text() || v.is_list() || v.is_tuple() || v.is_dict();
-  if (name == "callable") return v.is_callable();
-  if (name == "odd") return number(v) % 2 != 0;
-  if (name == "even") return number(v) % 2 == 0;
-  if (name == "divisibleby") {
-    const int64_t by = number(need());
-    if (by == 0) fail("division by zero");
-    return by == -1 || number(v) % by == 0;
+void need_filter(const std::string& name, const std::string& where) {
+  std::vector<std::string> names;
+  for (const auto* table : {&value_filters(), &list_filters()}) {
+    for (const Filter& filter : *table) {
+      if (name == filter.name) return;
+      names.push_back(filter.name);
+    }
   }
-  if (name == "in") return contains(need(), v);
-  if (name == "eq" || name == "equalto" || name == "==" || name == "sameas")
-    return v.equals(need());
-  if (name == "ne" || name == "!=") return !v.equals(need());
-  if (name == "lt" || name == "lessthan" || name == "<") return less(v, need());
-  if (name == "gt" || name == "greaterthan" || name == ">") return less(need(), v);
-  if (name == "le" || name == "<=") return less(v, need()) || v.equals(need());
-  if (name == "ge" || name == ">=") return less(need(), v) || v.equals(need());
-  if (name == "lower") return v.str() == lower(v.str()) && v.str() != upper(v.str());
-  if (name == "upper") return v.str() == upper(v.str()) && v.str() != lower(v.str());
-  throw Error(ErrorKind::unsupported, str("the template test '", name, "'"),
-              str(name_, ", line ", line_),
-              did_you_mean(name, test_names(), str("known: ", join(test_names()))));
+  throw Error(ErrorKind::unsupported, str("the template filter '", name, "'"), where,
+              did_you_mean(name, names, str("known: ", join(names))));
+}
+
+Value Renderer::filter(const std::string& name, const Value& input, Arguments& arguments) {
+  for (const auto* table : {&value_filters(), &list_filters()}) {
+    for (const Filter& filter : *table) {
+      if (name == filter.name)
+        return filter.call(*this, input,
+                           Given(*this, "the filter " + name, arguments, filter.parameters));
+    }
+  }
+  need_filter(name, str(name_, ", line ", line_));
+  return {};
 }
 
 }  // namespace smidgen::tmpl

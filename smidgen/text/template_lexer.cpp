@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 
 #include "smidgen/base/error.h"
@@ -195,35 +196,66 @@ class Lexer {
     }
   }
 
-  void number() {
-    size_t end = at_;
-    bool real = false;
-    std::string digits;
-    const auto take = [&] {
-      while (end < text_.size() && (digit(text_[end]) || text_[end] == '_')) {
-        if (text_[end] != '_') digits += text_[end];
-        ++end;
+  // Digits of one base, with single underscores between them.
+  size_t digits(size_t at, std::string_view set, std::string& out) const {
+    for (; at < text_.size(); ++at) {
+      if (set.find(text_[at]) != std::string_view::npos) {
+        out += text_[at];
+      } else if (text_[at] != '_' || at + 1 >= text_.size() || out.empty() ||
+                 set.find(text_[at + 1]) == std::string_view::npos) {
+        break;
       }
-    };
-    take();
+    }
+    return at;
+  }
+
+  void number() {
+    static constexpr std::string_view kTen = "0123456789";
+    const char mark = at_ + 1 < text_.size() ? static_cast<char>(text_[at_ + 1] | 0x20) : ' ';
+    if (text_[at_] == '0' && (mark == 'x' || mark == 'o' || mark == 'b')) {
+      const int base = mark == 'x' ? 16 : mark == 'o' ? 8 : 2;
+      std::string found;
+      const size_t end = digits(at_ + 2,
+                                std::string_view("0123456789abcdefABCDEF")
+                                    .substr(0, base == 16 ? 22 : static_cast<size_t>(base)),
+                                found);
+      if (!found.empty()) {
+        errno = 0;
+        const long long value = std::strtoll(found.c_str(), nullptr, base);
+        if (errno) fail(str("the number ", found, " is beyond 64 bits"));
+        put(TokenKind::integer, str(value));
+        return advance(end);
+      }
+    }
+    std::string found;
+    size_t end = digits(at_, kTen, found);
+    const size_t whole = found.size();
+    bool real = false;
     if (end + 1 < text_.size() && text_[end] == '.' && digit(text_[end + 1])) {
       real = true;
-      digits += '.';
-      ++end;
-      take();
+      std::string rest;
+      end = digits(end + 1, kTen, rest);
+      found += "." + rest;
     }
     if (end < text_.size() && (text_[end] == 'e' || text_[end] == 'E')) {
       const size_t sign =
           end + 1 < text_.size() && (text_[end + 1] == '-' || text_[end + 1] == '+') ? 1 : 0;
       if (end + 1 + sign < text_.size() && digit(text_[end + 1 + sign])) {
         real = true;
-        digits += text_.substr(end, 1 + sign);
-        end += 1 + sign;
-        take();
+        found += text_.substr(end, 1 + sign);
+        std::string rest;
+        end = digits(end + 1 + sign, kTen, rest);
+        found += rest;
       }
     }
-    if (!real && digits.size() > 18) fail(str("the number ", digits, " is too large"));
-    put(real ? TokenKind::real : TokenKind::integer, digits);
+    if (!real && whole > 1 && found[0] == '0' && found.find_first_not_of('0') != std::string::npos)
+      fail(str("the number ", found, " begins with 0"));
+    if (!real) {
+      errno = 0;
+      found = str(std::strtoll(found.c_str(), nullptr, 10));
+      if (errno) fail("a whole number beyond 64 bits");
+    }
+    put(real ? TokenKind::real : TokenKind::integer, found);
     advance(end);
   }
 
@@ -250,6 +282,9 @@ class Lexer {
         out += kTo[at];
       } else if (c == '\n') {
         continue;
+      } else if (c == 'N') {
+        throw Error(ErrorKind::unsupported, "a character by its name, '\\N{...}', in a string",
+                    str(name_, ", line ", line_), "write it as \\uXXXX");
       } else if (c == 'x' || c == 'u' || c == 'U') {
         const size_t count = c == 'x' ? 2 : c == 'u' ? 4 : 8;
         const std::string hex = raw.substr(i + 1, count);

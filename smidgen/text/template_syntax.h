@@ -65,6 +65,7 @@ enum class NodeKind {
   for_loop,
   set,
   set_block,
+  with,
   macro,
   call_block,
   filter_block,
@@ -87,13 +88,19 @@ using NodePtr = std::unique_ptr<Node>;
 
 // Kids by kind:
 //   attribute {object} text; item {object, index}; slice {object, from, to, step}; call {function,
-//   arguments...}, where a `keyword` argument holds {value} and text; filter {input, arguments...}
-//   text; test {input, arguments...} text, flag = negated; unary {x} text; binary {a, b} text;
-//   compare {a, b, c...} names = operators; logic {a, b} text; inline_if {then, condition, else};
-//   dict {key, value, ...} if_chain {condition, body, condition, body, ..., else body}; for_loop
-//   {target, iterable, condition, body, else}; set {target, value}; set_block {target, filters or
-//   null, body}; macro text, names, {body, defaults...} one default per parameter or null;
-//   call_block {call, body} names; filter_block {filter, body}; generation {body}; output {x}
+//   arguments...}, where a `keyword` argument holds {value} and text, which is "*" or "**" for what
+//   is spread; filter {input, arguments...} text; test {input, arguments...} text, flag = negated;
+//   unary {x} text; binary {a, b} text; compare {a, b, c...} names = operators; logic {a, b} text;
+//   inline_if {then, condition, else}; dict {key, value, ...}; if_chain {condition, body,
+//   condition, body, ..., else body}; for_loop {target, iterable, condition, body, else}, flag =
+//   recursive; set {target, value}; set_block {target, filters or null, body}; with {body, target,
+//   value, ...}; macro text, names, {body, defaults...} one default per parameter or null, flag =
+//   its body names varargs or kwargs; call_block {call, macro}; filter_block {filter, body};
+//   generation {body}; output {x}
+// What the language has under that name; else throws unsupported with the place and the nearest.
+void need_filter(const std::string& name, const std::string& where);
+void need_test(const std::string& name, const std::string& where);
+
 NodePtr parse(const std::vector<Token>& tokens, const std::string& name,
               const TemplateLimits& limits);
 

@@ -87,6 +87,19 @@ Value Value::text(std::string value) {
   return out;
 }
 
+Value Value::markup(std::string value) {
+  Value out = text(std::move(value));
+  out.markup_ = true;
+  return out;
+}
+
+Value Value::view(View value) {
+  const auto all = std::make_shared<const View>(std::move(value));
+  Value out = Data(all);
+  for (const Value& item : all->items) out.hold(item);
+  return out;
+}
+
 Value Value::list(List value) {
   const auto all = std::make_shared<const List>(std::move(value));
   Value out = Data(all);
@@ -105,14 +118,16 @@ Value Value::dict(Dict value) {
   const auto all = std::make_shared<const Dict>(std::move(value));
   Value out = Data(all);
   for (const auto& [key, item] : *all) {
-    out.size_ += key.size();
+    out.hold(key);
     out.hold(item);
   }
   return out;
 }
 
-Value Value::callable(Callable value) {
-  return Data(std::make_shared<const Callable>(std::move(value)));
+Value Value::callable(Callable value, const Value* bound) {
+  Value out = Data(std::make_shared<const Callable>(std::move(value)));
+  if (bound) out.hold(*bound);
+  return out;
 }
 
 Value Value::from_json(const Json& json) {
@@ -120,7 +135,9 @@ Value Value::from_json(const Json& json) {
     case Json::value_t::boolean:
       return boolean(json.get<bool>());
     case Json::value_t::number_unsigned:
-      if (json.get<uint64_t>() > INT64_MAX) return number(json.get<double>());
+      if (json.get<uint64_t>() > INT64_MAX)
+        throw Error(ErrorKind::unsupported,
+                    smidgen::str("the whole number ", json.dump(), " is beyond 64 bits"));
       return integer(json.get<int64_t>());
     case Json::value_t::number_integer:
       return integer(json.get<int64_t>());
@@ -135,7 +152,7 @@ Value Value::from_json(const Json& json) {
     }
     case Json::value_t::object: {
       Dict items;
-      for (const auto& [key, item] : json.items()) items.emplace_back(key, from_json(item));
+      for (const auto& [key, item] : json.items()) items.emplace_back(text(key), from_json(item));
       return dict(std::move(items));
     }
     default:
@@ -148,11 +165,25 @@ const List& Value::items() const {
                    : std::get<std::shared_ptr<const Tuple>>(data_)->items;
 }
 
-const Value* Value::find(const std::string& key) const {
+const Value* Value::find(const Value& key) const {
+  if (key.is_text()) return find(key.as_text());
   for (const auto& item : as_dict()) {
-    if (item.first == key) return &item.second;
+    if (item.first.equals(key)) return &item.second;
   }
   return nullptr;
+}
+
+const Value* Value::find(const std::string& key) const {
+  for (const auto& item : as_dict()) {
+    if (item.first.is_text() && item.first.as_text() == key) return &item.second;
+  }
+  return nullptr;
+}
+
+bool Value::hashable() const {
+  if (is_tuple())
+    return std::all_of(items().begin(), items().end(), [](const Value& v) { return v.hashable(); });
+  return !is_list() && !is_dict();
 }
 
 bool Value::truthy() const {
@@ -162,36 +193,50 @@ bool Value::truthy() const {
   if (is_text()) return !as_text().empty();
   if (is_list() || is_tuple()) return !items().empty();
   if (is_dict()) return !as_dict().empty();
+  if (is_view()) return as_view().kind == View::Kind::generator || !as_view().items.empty();
   return true;
 }
 
 const char* Value::type() const {
-  const char* names[] = {"undefined", "None",  "bool", "int",       "float",   "str",
-                         "list",      "tuple", "dict", "namespace", "function"};
+  const char* names[] = {"undefined", "None", "bool",     "int",       "float", "str",     "list",
+                         "tuple",     "dict", "iterable", "namespace", "loop",  "function"};
   return names[data_.index()];
 }
 
 std::string Value::str() const {
   if (is_text()) return as_text();
+  if (is_undefined()) return "";
   return repr();
 }
 
 std::string Value::repr() const {
-  if (is_undefined()) return "";
+  if (is_undefined()) return "Undefined";
   if (is_none()) return "None";
   if (is_bool()) return as_bool() ? "True" : "False";
   if (is_int()) return std::to_string(as_int());
   if (is_float()) return python_float(as_double());
-  if (is_text()) return quoted(as_text());
+  if (is_text()) return is_markup() ? "Markup(" + quoted(as_text()) + ")" : quoted(as_text());
   if (is_list()) return "[" + joined(items()) + "]";
   if (is_tuple()) return "(" + joined(items()) + (items().size() == 1 ? ",)" : ")");
   if (is_dict()) {
     std::string out = "{";
     for (const auto& [key, value] : as_dict()) {
       if (out.size() > 1) out += ", ";
-      out += quoted(key) + ": " + value.repr();
+      out += key.repr() + ": " + value.repr();
     }
     return out + "}";
+  }
+  if (is_view()) {
+    const View& view = as_view();
+    return view.shown +
+           (view.kind == View::Kind::dict_view ? "([" + joined(view.items) + "])" : "");
+  }
+  if (is_slots()) {
+    std::string out;
+    for (const auto& [key, value] : as_slots().items)
+      out += (out.empty() ? "" : ", ") + quoted(key) + ": " +
+             (value.is_slots() ? "<Namespace>" : value.repr());
+    return "<Namespace {" + out + "}>";
   }
   return smidgen::str("<", type(), ">");
 }
@@ -215,16 +260,41 @@ bool Value::equals(const Value& other) const {
     }
     return true;
   }
+  if (is_view() && as_view().kind == View::Kind::range && other.as_view().kind == View::Kind::range)
+    return std::equal(as_view().items.begin(), as_view().items.end(), other.as_view().items.begin(),
+                      other.as_view().items.end(),
+                      [](const Value& a, const Value& b) { return a.equals(b); });
+  return same(other);
+}
+
+bool Value::same(const Value& other) const {
+  if (data_.index() != other.data_.index()) return false;
+  if (is_undefined() || is_none()) return true;
+  if (is_number() || is_text()) return equals(other);
+  if (is_list())
+    return std::get<std::shared_ptr<const List>>(data_) ==
+           std::get<std::shared_ptr<const List>>(other.data_);
+  if (is_tuple())
+    return std::get<std::shared_ptr<const Tuple>>(data_) ==
+           std::get<std::shared_ptr<const Tuple>>(other.data_);
+  if (is_dict()) return &as_dict() == &other.as_dict();
+  if (is_view()) return &as_view() == &other.as_view();
   if (is_slots()) return &as_slots() == &other.as_slots();
+  if (is_loop()) return &as_loop() == &other.as_loop();
   return &as_callable() == &other.as_callable();
 }
 
+namespace {
+
+std::string json_key(const Value& key, const JsonStyle& style) {
+  if (key.is_text()) return json_text(key.as_text(), style.ascii);
+  if (!key.is_number() && !key.is_none()) throw std::string("dict with such a key");
+  return "\"" + to_json(key, style) + "\"";
+}
+
+}  // namespace
+
 std::string to_json(const Value& value, const JsonStyle& style, int depth) {
-  const std::string line =
-      style.indent < 0 ? ""
-                       : "\n" + std::string(static_cast<size_t>((depth + 1) * style.indent), ' ');
-  const std::string last =
-      style.indent < 0 ? "" : "\n" + std::string(static_cast<size_t>(depth * style.indent), ' ');
   if (value.is_none()) return "null";
   if (value.is_bool()) return value.as_bool() ? "true" : "false";
   if (value.is_int()) return value.str();
@@ -234,25 +304,32 @@ std::string to_json(const Value& value, const JsonStyle& style, int depth) {
     return value.str();
   }
   if (value.is_text()) return json_text(value.as_text(), style.ascii);
+  if (!value.is_list() && !value.is_tuple() && !value.is_dict()) throw std::string(value.type());
+  const bool dict = value.is_dict();
+  if (dict ? value.as_dict().empty() : value.items().empty()) return dict ? "{}" : "[]";
+  std::string line, last;
+  for (int i = 0; style.indent && i <= depth; ++i) {
+    line += i ? *style.indent : "\n" + *style.indent;
+    last += i ? *style.indent : "\n";
+  }
   std::string out;
-  if (value.is_list() || value.is_tuple()) {
-    if (value.items().empty()) return "[]";
+  if (!dict) {
     for (const Value& item : value.items())
       out += (out.empty() ? "[" : style.item) + line + to_json(item, style, depth + 1);
     return out + last + "]";
   }
-  if (value.is_dict()) {
-    Dict items = value.as_dict();
-    if (items.empty()) return "{}";
-    if (style.sorted)
-      std::sort(items.begin(), items.end(),
-                [](const auto& a, const auto& b) { return a.first < b.first; });
-    for (const auto& [key, item] : items)
-      out += (out.empty() ? "{" : style.item) + line + json_text(key, style.ascii) + style.key +
-             to_json(item, style, depth + 1);
-    return out + last + "}";
-  }
-  throw std::string(value.type());
+  Dict items = value.as_dict();
+  if (style.sorted)
+    std::sort(items.begin(), items.end(), [](const auto& a, const auto& b) {
+      if (a.first.is_text() && b.first.is_text()) return a.first.as_text() < b.first.as_text();
+      if (!a.first.is_number() || !b.first.is_number())
+        throw std::string("dict with keys of several types");
+      return a.first.as_double() < b.first.as_double();
+    });
+  for (const auto& [key, item] : items)
+    out += (out.empty() ? "{" : style.item) + line + json_key(key, style) + style.key +
+           to_json(item, style, depth + 1);
+  return out + last + "}";
 }
 
 size_t count_characters(const std::string& text) {

@@ -1,10 +1,12 @@
 // Values of the template language. Lists and dicts are immutable (transformers' sandbox forbids
-// changing them), so they are shared and can hold no cycle; namespaces are owned by the rendering.
+// changing them), so they are shared and can hold no cycle; namespaces are owned by the rendering
+// and referred to by pointer, so that a cycle through one is never walked.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -16,18 +18,20 @@ namespace smidgen::tmpl {
 
 class Value;
 using List = std::vector<Value>;
-using Dict = std::vector<std::pair<std::string, Value>>;
+using Dict = std::vector<std::pair<Value, Value>>;  // in the order of insertion, keys distinct
+using Named = std::vector<std::pair<std::string, Value>>;
 struct Undefined {
   std::string name;  // what was looked for
 };
 struct None {};
 struct Tuple;
+struct View;
 struct Callable;
+struct Loop;
 
-// A namespace() or the `loop` of a for: named slots.
+// A namespace(): the only value that changes.
 struct Slots {
-  std::string what;  // "namespace" or "loop"
-  Dict items;
+  Named items;
 };
 
 constexpr uint32_t kMaxValueDepth = 500;
@@ -39,7 +43,8 @@ class Value {
   using Data =
       std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const std::string>,
                    std::shared_ptr<const List>, std::shared_ptr<const Tuple>,
-                   std::shared_ptr<const Dict>, Slots*, std::shared_ptr<const Callable>>;
+                   std::shared_ptr<const Dict>, std::shared_ptr<const View>, Slots*,
+                   std::shared_ptr<Loop>, std::shared_ptr<const Callable>>;
   Value() : data_(Undefined{}) {}
   Value(Data data) : data_(std::move(data)) {}
   static Value undefined(std::string name) { return Data(Undefined{std::move(name)}); }
@@ -48,14 +53,18 @@ class Value {
   static Value integer(int64_t value) { return Data(value); }
   static Value number(double value) { return Data(value); }
   static Value text(std::string value);
-  // These three throw resource for a value deeper than kMaxValueDepth or larger than kMaxValueSize:
+  // Text that the filters `safe` and `escape` made: joined to plain text it escapes that for HTML.
+  static Value markup(std::string value);
+  // These four throw resource for a value deeper than kMaxValueDepth or larger than kMaxValueSize:
   // str(), repr(), equals() and the destructor recurse, and a list that holds one list twice, sixty
   // times over, has 2^60 leaves in 60 objects.
   static Value list(List value);
   static Value tuple(List value);
   static Value dict(Dict value);
+  static Value view(View value);
   static Value slots(Slots* value) { return Data(value); }
-  static Value callable(Callable value);
+  // `bound` is what the function keeps alive.
+  static Value callable(Callable value, const Value* bound = nullptr);
   static Value from_json(const Json& json);
 
   template <class T>
@@ -72,7 +81,10 @@ class Value {
   bool is_list() const { return is<std::shared_ptr<const List>>(); }
   bool is_tuple() const { return is<std::shared_ptr<const Tuple>>(); }
   bool is_dict() const { return is<std::shared_ptr<const Dict>>(); }
+  bool is_view() const { return is<std::shared_ptr<const View>>(); }
+  bool is_markup() const { return markup_; }
   bool is_slots() const { return is<Slots*>(); }
+  bool is_loop() const { return is<std::shared_ptr<Loop>>(); }
   bool is_callable() const { return is<std::shared_ptr<const Callable>>(); }
 
   const std::string& name() const { return std::get<Undefined>(data_).name; }
@@ -86,15 +98,21 @@ class Value {
   }
   const List& items() const;  // of a list or tuple
   const Dict& as_dict() const { return *std::get<std::shared_ptr<const Dict>>(data_); }
+  const View& as_view() const { return *std::get<std::shared_ptr<const View>>(data_); }
   Slots& as_slots() const { return *std::get<Slots*>(data_); }
+  Loop& as_loop() const { return *std::get<std::shared_ptr<Loop>>(data_); }
   const Callable& as_callable() const { return *std::get<std::shared_ptr<const Callable>>(data_); }
-  const Value* find(const std::string& key) const;  // of a dict; null when absent
+  const Value* find(const Value& key) const;  // of a dict; null when absent
+  const Value* find(const std::string& key) const;
 
+  uint64_t size() const { return size_; }
   bool truthy() const;
-  const char* type() const;  // as Python names it, for messages
-  std::string str() const;   // Python's str()
-  std::string repr() const;  // Python's repr()
-  bool equals(const Value& other) const;
+  const char* type() const;               // as Python names it, for messages
+  std::string str() const;                // Python's str()
+  std::string repr() const;               // Python's repr()
+  bool equals(const Value& other) const;  // Python's ==
+  bool hashable() const;                  // may be a key
+  bool same(const Value& other) const;    // Python's `is`, where that does not depend on caching
 
  private:
   // Throws when it is too much.
@@ -102,6 +120,7 @@ class Value {
 
   Data data_;
   uint32_t depth_ = 0;
+  bool markup_ = false;
   uint64_t size_ = 4;
 };
 
@@ -109,9 +128,19 @@ struct Tuple {
   List items;
 };
 
+// What can be walked but is no list: the generator of a filter such as map, the items() of a dict,
+// a range. A generator is walked once: what was taken is gone, it has no length and is always true.
+struct View {
+  enum class Kind { generator, dict_view, range };
+  Kind kind = Kind::generator;
+  std::string shown = {};  // str()
+  List items = {};
+  mutable size_t taken = 0;
+};
+
 struct Arguments {
   List plain;
-  Dict named;
+  Named named;
 };
 
 struct Callable {
@@ -120,7 +149,7 @@ struct Callable {
 };
 
 struct JsonStyle {
-  int indent = -1;
+  std::optional<std::string> indent = {};  // of one level
   std::string item = ", ", key = ": ";
   bool ascii = false, sorted = false;
 };

@@ -106,10 +106,32 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const ModelFiles& files) {
               "of a fast tokenizer");
 }
 
-std::shared_ptr<const ChatTemplate> load_chat_template(const ModelFiles& files) {
-  if (files.chat_template.empty()) return nullptr;
-  return std::make_shared<const ChatTemplate>(files.chat_template,
-                                              str("chat template of ", files.path.string()));
+std::shared_ptr<const ChatTemplate> load_chat_template(const ModelFiles& files,
+                                                       const std::string& name) {
+  const auto made = [&](const std::string& source, const std::string& which) {
+    return std::make_shared<ChatTemplate>(
+        source,
+        str("chat template", which.empty() ? "" : " '" + which + "'", " of ", files.path.string()));
+  };
+  std::vector<std::string> names;
+  for (const auto& [key, source] : files.chat_templates) {
+    if (!name.empty() && key == name) return made(source, key);
+    names.push_back(key);
+  }
+  if (!name.empty() && !(name == "default" && !files.chat_template.empty()))
+    throw Error(ErrorKind::usage, str("the model has no chat template '", name, "'"),
+                files.path.string(),
+                names.empty() ? "it has none, or only one, which needs no name"
+                              : did_you_mean(name, names, str("it has: ", join(names))));
+  std::shared_ptr<ChatTemplate> chosen;
+  if (!files.chat_template.empty()) chosen = made(files.chat_template, "");
+  if (!name.empty()) return chosen;
+  for (const auto& [key, source] : files.chat_templates) {
+    if (key != "tool_use") continue;
+    // A model with that one alone has none for talks without tools.
+    if (chosen) chosen->use_with_tools(made(source, key));
+  }
+  return chosen;
 }
 
 std::vector<int32_t> stop_tokens(const ModelFiles& files, const Tokenizer& tokenizer) {

@@ -95,8 +95,9 @@ void fields(V& v, DataConfig& c) {
   v("max_length", c.max_length, {.help = "Longest sample", .min = 2, .unit = "tokens"});
   v.choice("too_long", c.too_long, {"error", "skip", "truncate"},
            {.help = "What to do with a longer one"});
-  v.choice("chat_template", c.chat_template, {"auto", "none"},
-           {.help = "Use the model's chat template where it has one"});
+  v("chat_template", c.chat_template,
+    {.help =
+         "auto: the model's chat template where it has one; none; or the name of one of several"});
   v("data_cache", c.data_cache,
     {.help = "Folder that keeps the tokens of data files; auto: the user's cache folder, for files "
              "of 16 MiB and more; none: memory"});

@@ -456,3 +456,24 @@ def mlx_dora(to):
 @thing
 def mlx_npz(to):
     return mlx(to, "adapters.npz")
+
+
+@thing
+def foreign_recipe_with_wrong_type(to):
+    path = to.with_suffix(".yaml")
+    path.write_text("base_model: m\nadapter: lora\nmicro_batch_size: many\n")
+    return path
+
+
+@thing
+def foreign_recipe_of_nobody(to):
+    path = to.with_suffix(".yaml")
+    path.write_text("a: 1\n")
+    return path
+
+
+@thing
+def foreign_recipe_that_is_a_list(to):
+    path = to.with_suffix(".yaml")
+    path.write_text("- base_model: m\n")
+    return path

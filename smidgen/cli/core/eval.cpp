@@ -35,8 +35,9 @@ void fields(V& v, EvalConfig& c) {
     {.help = "Longest sample; 0 is the model's context", .min = 0, .unit = "tokens"});
   v.choice("too_long", c.too_long, {"error", "skip", "truncate"},
            {.help = "What to do with a longer one"});
-  v.choice("chat_template", c.chat_template, {"auto", "none"},
-           {.help = "Use the model's chat template where it has one"});
+  v("chat_template", c.chat_template,
+    {.help =
+         "auto: the model's chat template where it has one; none; or the name of one of several"});
   v("data_cache", c.data_cache,
     {.help = "Folder that keeps the tokens of data files; auto: the user's cache folder, for files "
              "of 16 MiB and more; none: memory"});
@@ -79,8 +80,9 @@ void run_eval(const Invocation& invocation) {
   const std::vector<fs::path> files =
       data_files(config.data);  // before the time of loading is spent
   LoadedModel loaded = open(config.model);
-  const Dataset data = load_dataset(files, loaded.tokenizer(), loaded.chat_template(),
-                                    dataset_options(config, *loaded.model));
+  const Dataset data =
+      load_dataset(files, loaded.tokenizer(), loaded.chat_template(config.chat_template),
+                   dataset_options(config, *loaded.model));
   EvalOptions options{.slot = loaded.slot,
                       .micro_tokens = config.micro_tokens,
                       .per_sample = config.per_sample.has_value()};

@@ -9,8 +9,9 @@ const Tokenizer& LoadedModel::tokenizer() {
   return *tokenizer_;
 }
 
-const ChatTemplate* LoadedModel::chat_template() {
-  if (!template_read_) template_ = load_chat_template(files);
+const ChatTemplate* LoadedModel::chat_template(const std::string& choice) {
+  if (!template_read_ && choice != "none")
+    template_ = load_chat_template(files, choice == "auto" ? "" : choice);
   template_read_ = true;
   return template_.get();
 }

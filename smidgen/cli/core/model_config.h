@@ -56,7 +56,8 @@ struct LoadedModel {
 
   // Read when first asked for: a call with token ids needs neither.
   const Tokenizer& tokenizer();
-  const ChatTemplate* chat_template();  // null when the model has none
+  // Null when the model has none. `choice`: auto, none, or a name; the first call decides.
+  const ChatTemplate* chat_template(const std::string& choice = "auto");
 
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;

@@ -60,7 +60,8 @@ Dataset read_data(const std::vector<fs::path>& files, const DataConfig& c, DataF
                      : c.too_long == "truncate" ? TooLong::truncate
                                                 : TooLong::error;
   options.chat_template = c.chat_template == "none" ? TemplateUse::none : TemplateUse::automatic;
-  Dataset data = load_dataset(files, loaded.tokenizer(), loaded.chat_template(), options);
+  Dataset data =
+      load_dataset(files, loaded.tokenizer(), loaded.chat_template(c.chat_template), options);
   if (data.truncated())
     log_note(counted(data.truncated(), "sample"), " cut to ", options.max_length, " tokens");
   if (data.skipped()) log_note(counted(data.skipped(), "sample"), " left out");
