@@ -13,7 +13,8 @@ using Words = std::vector<std::string>;
 
 // What each token made certain, then the rest.
 Words pieces_of(const Json& json, const Words& tokens) {
-  auto run = (json.is_null() ? TokenDecoder() : TokenDecoder(JsonNode(json, "decoder", "test"))).start();
+  auto run =
+      (json.is_null() ? TokenDecoder() : TokenDecoder(JsonNode(json, "decoder", "test"))).start();
   Words out;
   for (const std::string& token : tokens) out.push_back(run.push(token));
   out.push_back(run.flush());
