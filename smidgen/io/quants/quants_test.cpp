@@ -110,6 +110,19 @@ TEST(Quants, EncodeGivesThePublishedBlocks) {
   }
 }
 
+// d = 127 / 127 = 1, so the codes are the values, rounded.
+TEST(Quants, EightBitTiesRoundAwayFromZero) {
+  std::vector<float> x(32, 0);
+  x[0] = 127;
+  const std::pair<float, int> ties[] = {{0.5f, 1},   {1.5f, 2},   {2.5f, 3},
+                                        {-0.5f, -1}, {-2.5f, -3}, {126.5f, 127}};
+  for (size_t i = 0; i < std::size(ties); ++i) x[i + 1] = ties[i].first;
+  std::string out(34, '\0');
+  from_f32(Format::q8_0, x, std::as_writable_bytes(std::span(out.data(), out.size())), "t");
+  for (size_t i = 0; i < std::size(ties); ++i)
+    EXPECT_EQ(static_cast<int8_t>(out[i + 3]), ties[i].second) << ties[i].first;
+}
+
 TEST(Quants, EveryReadableFormatIsInTheTable) {
   std::vector<std::string> written;
   for (const FormatInfo& type : formats()) {
