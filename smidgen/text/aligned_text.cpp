@@ -2,7 +2,14 @@
 
 #include <utility>
 
+#include "smidgen/base/error.h"
+
 namespace smidgen {
+namespace {
+
+constexpr size_t kMaxGrowth = 64, kMaxSmall = size_t{1} << 16;
+
+}  // namespace
 
 AlignedText::AlignedText(std::string_view text, size_t base, bool track)
     : view_(text), base_(base), source_end_(base + text.size()), track_(track) {}
@@ -57,6 +64,10 @@ void Rewrite::replace(size_t bytes, std::string_view with) {
   }
   out_ += with;
   at_ += bytes;
+  // Replacements after one another multiply; no real rule makes this much of a text.
+  if (out_.size() > kMaxGrowth * (text_.source_end_ - text_.base_) + kMaxSmall)
+    throw Error(ErrorKind::data, str("the tokenizer's rules make more than ", out_.size(),
+                                     " bytes of ", text_.source_end_ - text_.base_));
 }
 
 void Rewrite::finish() {

@@ -148,8 +148,8 @@ void check_form(RowForm form, DataForm wanted, const std::string& where) {
   const char* needs[] = {"the loss learns from messages, prompt/completion or text",
                          "the loss compares pairs: rows need prompt, chosen and rejected",
                          "the loss needs prompt, completion and label"};
-  const char* hints[] = {"tune --loss cross_entropy or distill",
-                         "tune --loss dpo, orpo or simpo", "tune --loss kto"};
+  const char* hints[] = {"tune --loss cross_entropy or distill", "tune --loss dpo, orpo or simpo",
+                         "tune --loss kto"};
   throw Error(ErrorKind::data,
               str("a row of ", to_string(form), ", and ", needs[static_cast<int>(wanted)]), where,
               str("rows of this form are for ", hints[static_cast<int>(found)]));
