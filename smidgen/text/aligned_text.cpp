@@ -2,10 +2,21 @@
 
 #include <utility>
 
+#include "smidgen/base/error.h"
+
 namespace smidgen {
+namespace {
+
+constexpr size_t kMaxGrowth = 64, kMaxSmall = size_t{1} << 16;
+
+}  // namespace
 
 AlignedText::AlignedText(std::string_view text, size_t base, bool track)
-    : view_(text), base_(base), source_end_(base + text.size()), track_(track) {}
+    : view_(text),
+      base_(base),
+      source_end_(base + text.size()),
+      source_size_(text.size()),
+      track_(track) {}
 
 AlignedText& AlignedText::operator=(AlignedText&& other) noexcept {
   const bool owned = other.view_.data() == other.own_.data();  // a short string moves its bytes
@@ -14,6 +25,7 @@ AlignedText& AlignedText::operator=(AlignedText&& other) noexcept {
   origins_ = std::move(other.origins_);
   base_ = other.base_;
   source_end_ = other.source_end_;
+  source_size_ = other.source_size_;
   track_ = other.track_;
   return *this;
 }
@@ -57,6 +69,10 @@ void Rewrite::replace(size_t bytes, std::string_view with) {
   }
   out_ += with;
   at_ += bytes;
+  // Replacements after one another multiply; no real rule makes this much of a text.
+  if (out_.size() > kMaxGrowth * text_.source_size_ + kMaxSmall)
+    throw Error(ErrorKind::data, str("the tokenizer's rules make more than ", out_.size(),
+                                     " bytes of ", text_.source_size_));
 }
 
 void Rewrite::finish() {

@@ -35,7 +35,7 @@ class AlignedText {
   std::string own_;
   std::string_view view_;
   std::vector<Span> origins_;  // one per byte; empty: byte i stands for base_ + i
-  size_t base_ = 0, source_end_ = 0;
+  size_t base_ = 0, source_end_ = 0, source_size_ = 0;
   bool track_ = true;
 };
 

@@ -98,16 +98,15 @@ void Bpe::put_words(const TokenModelSpec& spec) {
     words[id] = std::move(word);
   }
   words_ = TokenTable(std::move(words));
-  std::vector<uint8_t> whole(words_.strings().size(), 0);
+  whole_.assign(words_.strings().size(), 0);
   std::vector<int32_t> ids;
-  for (size_t id = 0; id < whole.size(); ++id) {
+  for (size_t id = 0; id < whole_.size(); ++id) {
     const std::string& word = words_.strings()[id];
     if (word.empty() || words_.find(word) != static_cast<int32_t>(id)) continue;
     ids.clear();
-    if (!spec.ignore_merges) encode(word, ids, nullptr);
-    whole[id] = spec.ignore_merges || (ids.size() == 1 && ids[0] == static_cast<int32_t>(id));
+    if (!spec.ignore_merges) merge_word(word, ids, nullptr);
+    whole_[id] = spec.ignore_merges || (ids.size() == 1 && ids[0] == static_cast<int32_t>(id));
   }
-  whole_ = std::move(whole);
 }
 
 int32_t Bpe::start_id(std::string_view character, bool first, bool last) const {
@@ -120,7 +119,7 @@ int32_t Bpe::start_id(std::string_view character, bool first, bool last) const {
   return character_id < 0 ? -1 : static_cast<int32_t>(tokens_.strings().size()) + character_id;
 }
 
-void Bpe::start(std::string_view word, std::vector<Symbol>& symbols) const {
+std::string_view Bpe::start(std::string_view word, std::vector<Symbol>& symbols) const {
   symbols.clear();
   const auto put = [&](int32_t id, size_t length) {
     const auto at = static_cast<int32_t>(symbols.size());
@@ -148,12 +147,7 @@ void Bpe::start(std::string_view word, std::vector<Symbol>& symbols) const {
     } else if (unknown_name_.empty()) {
       lost += length;
     } else if (unknown_ < 0) {
-      throw Error(ErrorKind::data,
-                  str("'", utf8_lossy(character),
-                      "' is not in the vocabulary, and neither is its "
-                      "unknown token '",
-                      unknown_name_, "'"),
-                  where_);
+      return character;
     } else {
       if (unknown && !fuse_) {
         put(unknown_, unknown);
@@ -164,6 +158,7 @@ void Bpe::start(std::string_view word, std::vector<Symbol>& symbols) const {
   }
   if (unknown) put(unknown_, unknown);
   if (!symbols.empty()) symbols.back().next = -1;
+  return {};
 }
 
 const Bpe::Merge* Bpe::merge(int32_t left, int32_t right) const {
@@ -254,19 +249,33 @@ void Bpe::encode(std::string_view word, std::vector<int32_t>& ids,
                  std::vector<uint32_t>* lengths) const {
   if (word.empty()) return;
   const int32_t direct = words_.find(word);
-  if (direct >= 0 && !whole_.empty() && whole_[static_cast<size_t>(direct)]) {
+  if (direct >= 0 && whole_[static_cast<size_t>(direct)]) {
     ids.push_back(direct);
     if (lengths) lengths->push_back(static_cast<uint32_t>(word.size()));
     return;
   }
+  const std::string_view unknown = merge_word(word, ids, lengths);
+  if (!unknown.empty())
+    throw Error(ErrorKind::data,
+                str("'", utf8_lossy(unknown),
+                    "' is not in the vocabulary, and neither is its "
+                    "unknown token '",
+                    unknown_name_, "'"),
+                where_);
+}
+
+std::string_view Bpe::merge_word(std::string_view word, std::vector<int32_t>& ids,
+                                 std::vector<uint32_t>* lengths) const {
   thread_local std::vector<Symbol> symbols;
-  start(word, symbols);
+  const std::string_view unknown = start(word, symbols);
+  if (!unknown.empty()) return unknown;
   if (symbols.size() <= kShortWord) {
     merge_short(symbols);
   } else {
     merge_long(symbols);
   }
   finish(symbols, word, ids, lengths);
+  return {};
 }
 
 // A character that only scored merges know, and that took part in none, is unknown after all.

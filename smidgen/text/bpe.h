@@ -46,7 +46,10 @@ class Bpe final : public TokenModel {
   void read_merges(const TokenModelSpec& spec, const std::string& where);
   void read_scores(const TokenModelSpec& spec);
   void put_words(const TokenModelSpec& spec);
-  void start(std::string_view word, std::vector<Symbol>& symbols) const;
+  // Both answer the character that is unknown where no token says so; empty: all went well.
+  std::string_view start(std::string_view word, std::vector<Symbol>& symbols) const;
+  std::string_view merge_word(std::string_view word, std::vector<int32_t>& ids,
+                              std::vector<uint32_t>* lengths) const;
   int32_t start_id(std::string_view character, bool first, bool last) const;
   void finish(const std::vector<Symbol>& symbols, std::string_view word, std::vector<int32_t>& ids,
               std::vector<uint32_t>* lengths) const;

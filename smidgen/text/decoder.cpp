@@ -10,6 +10,8 @@ namespace smidgen {
 namespace {
 
 constexpr int kMaxNesting = 16;
+constexpr size_t kMaxStages = 64;
+constexpr size_t kMaxDecoded = size_t{1} << 26;
 
 struct Entry {
   const char* type;
@@ -33,7 +35,9 @@ void add(const JsonNode& node, std::vector<StageMaker>& makers, int depth) {
     return;
   }
   for (const Entry& entry : kTypes) {
-    if (type == entry.type) return makers.push_back(entry.make(node));
+    if (type != entry.type) continue;
+    if (makers.size() == kMaxStages) node.refuse("a chain of this many decoders", "");
+    return makers.push_back(entry.make(node));
   }
   std::string known = "known: Sequence";
   for (const Entry& entry : kTypes) known += str(", ", entry.type);
@@ -44,7 +48,8 @@ void add(const JsonNode& node, std::vector<StageMaker>& makers, int depth) {
 
 std::string token_bytes(const Json& decoder, const std::string& token) {
   if (!decoder.is_object()) return token;
-  const std::string type = decoder.value("type", "");
+  const JsonNode node(decoder, "decoder", "");
+  const std::string type = node.type();
   if (type == "ByteLevel") return from_byte_letters(token).value_or(token);
   const int byte = type == "ByteFallback" ? byte_of_token(token) : -1;
   if (byte >= 0) return std::string(1, static_cast<char>(byte));
@@ -54,14 +59,19 @@ std::string token_bytes(const Json& decoder, const std::string& token) {
     for (size_t at = 0; (at = out.find(mark, at)) != std::string::npos; ++at)
       out.replace(at, mark.size(), " ");
   };
-  if (type == "Metaspace") spaces_for(decoder.value("replacement", "\u2581"));
-  if (type == "BPEDecoder") spaces_for(decoder.value("suffix", "</w>"));
-  if (type == "Replace" && decoder.value("content", "") == " ")
-    spaces_for(decoder.at("pattern").value("String", ""));
+  if (type == "Metaspace") spaces_for(node.text("replacement", "\u2581"));
+  if (type == "BPEDecoder") spaces_for(node.text("suffix", "</w>"));
+  if (type == "Replace" && node.text("content") == " ")
+    spaces_for(node.child("pattern").text("String", ""));
   if (type == "Sequence") {
-    for (const Json& item : decoder.at("decoders")) out = token_bytes(item, out);
+    for (const JsonNode& item : node.children("decoders")) out = token_bytes(item.json(), out);
   }
   return out;
+}
+
+void bound_decoded(size_t size) {
+  if (size > kMaxDecoded)
+    throw Error(ErrorKind::data, str("the decoder makes ", size, " bytes of one token"));
 }
 
 TokenDecoder::TokenDecoder() {

@@ -60,6 +60,9 @@ class TokenDecoder {
 // byte tokens, spaces for marks. May be half a character.
 std::string token_bytes(const Json& decoder, const std::string& token);
 
+// Throws data when a chain of replacements makes more of a token than any text needs.
+void bound_decoded(size_t size);
+
 // The kinds, for the table in decoder.cpp: each reads the node once and makes stages from it.
 StageMaker make_byte_level_decoder(const JsonNode& node);
 StageMaker make_byte_fallback_decoder(const JsonNode& node);

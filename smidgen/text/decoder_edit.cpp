@@ -63,6 +63,7 @@ class ReplaceStage final : public DecoderStage {
     finder_->each(held_, [&](size_t begin, size_t end) {
       text += held_.substr(done, begin - done) + content_;
       done = end;
+      bound_decoded(text.size());
     });
     // The end may be the beginning of a match that the next part completes.
     size_t wait = held_.size();

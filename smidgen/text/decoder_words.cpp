@@ -6,6 +6,7 @@
 namespace smidgen {
 namespace {
 
+// In one pass; `with` is no longer than `what`, or a space.
 void replace_all(std::string& text, std::string_view what, std::string_view with) {
   if (what.empty()) return;
   for (size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += with.size())

@@ -48,7 +48,8 @@ TokenizerSpec read_vocabulary_files(const ModelFiles& files, const fs::path& voc
         split_merge(line, spec.model.merges.size(), str(merges.string(), ":", line_number)));
   }
   const Json& config = files.tokenizer_config;
-  const bool prefix = config.is_object() && config.value("add_prefix_space", false);
+  const bool prefix = config.is_object() &&
+                      JsonNode(config, "", "tokenizer_config.json").flag("add_prefix_space", false);
   spec.pre_tokenizer = {{"type", "ByteLevel"},
                         {"add_prefix_space", prefix},
                         {"trim_offsets", true},
@@ -84,8 +85,9 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const ModelFiles& files) {
         read_tokenizer_json(read_json(*files.tokenizer_json), files.tokenizer_config,
                             files.special_tokens_map, files.tokenizer_json->string()));
   const fs::path vocabulary = files.path / "vocab.json", merges = files.path / "merges.txt";
-  const std::string type =
-      files.config.is_object() ? files.config.value("model_type", "") : std::string();
+  const std::string type = files.config.is_object()
+                               ? JsonNode(files.config, "", "config.json").text("model_type", "")
+                               : std::string();
   if (path_exists(vocabulary) && path_exists(merges)) {
     // The files do not say how words are cut. GPT-2's own models cut them in GPT-2's way.
     if (type != "gpt2")

@@ -93,6 +93,19 @@ void refuse(const Json& json, ErrorKind kind, const std::string& part) {
   }
 }
 
+TEST(TokenizerJson, RulesThatMultiplyAreStopped) {
+  Json json = golden("digits")["tokenizer"];
+  const Json more = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aaaa"}};
+  json["normalizer"] = {{"type", "Sequence"}, {"normalizers", std::vector<Json>(40, more)}};
+  EXPECT_THROW(make(json).encode("a"), Error);
+  json["normalizer"] = nullptr;
+  json["decoder"] = {{"type", "Sequence"}, {"decoders", std::vector<Json>(40, more)}};
+  const Tokenizer tokenizer = make(json);
+  EXPECT_THROW(tokenizer.decode(tokenizer.encode("a")), Error);
+  json["decoder"]["decoders"] = std::vector<Json>(100, more);
+  refuse(json, ErrorKind::unsupported, "decoders");
+}
+
 TEST(TokenizerJson, HostileFilesAreRefusedInWords) {
   const Json good = golden("digits")["tokenizer"];
   const auto with = [&](const char* pointer, const Json& value) {
