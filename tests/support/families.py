@@ -38,6 +38,7 @@ FLIPS = {
 }
 HEAD_FLIP = {"heads": {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 8}}
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+GGUF = {"hidden_act": "silu"}  # GGUF has no word for it
 FULL, SLIDE = "full_attention", "sliding_attention"
 BIAS = {"attention bias": {"attention_bias": True}}
 BIASES = BIAS | {"mlp bias": {"mlp_bias": True}}
@@ -64,14 +65,14 @@ FAMILIES = {
             "longrope long": {"rope_parameters": longrope(8, 30)},
         },
         "targets": PROJECTIONS,
-        "gguf": {},
+        "gguf": GGUF,
     },
     "mistral": {
         "model": "Mistral",
         "base": COMMON | {"head_dim": 16, "sliding_window": 7},
         "flips": FLIPS | HEAD_FLIP | {"window": {"sliding_window": 9}, "no window": {"sliding_window": None}},
         "targets": PROJECTIONS,
-        "gguf": {},
+        "gguf": GGUF,
     },
     "smollm3": {
         "model": "SmolLM3",
@@ -93,7 +94,7 @@ FAMILIES = {
         },
         "more": BIASES,
         "targets": PROJECTIONS,
-        "gguf": {"no_rope_layer_interval": 4, "use_sliding_window": False, "sliding_window": None},
+        "gguf": GGUF | {"no_rope_layer_interval": 4, "use_sliding_window": False, "sliding_window": None},
     },
     "qwen2": {
         "model": "Qwen2",
@@ -107,7 +108,7 @@ FAMILIES = {
         },
         "more": {"yarn": {"rope_parameters": YARN}},
         "targets": PROJECTIONS,
-        "gguf": {"use_sliding_window": False, "sliding_window": None},
+        "gguf": GGUF | {"use_sliding_window": False, "sliding_window": None},
     },
     "qwen3": {
         "model": "Qwen3",
@@ -121,7 +122,7 @@ FAMILIES = {
         },
         "more": BIAS,
         "targets": PROJECTIONS,
-        "gguf": {"use_sliding_window": False, "sliding_window": None},
+        "gguf": GGUF | {"use_sliding_window": False, "sliding_window": None},
     },
     "qwen3_moe": {
         "model": "Qwen3Moe",
@@ -145,14 +146,14 @@ FAMILIES = {
         },
         "more": BIAS | {"every other": {"decoder_sparse_step": 2, "mlp_only_layers": []}},
         "targets": PROJECTIONS[:4],
-        "gguf": {"mlp_only_layers": [], "norm_topk_prob": True, "use_sliding_window": False, "sliding_window": None},
+        "gguf": GGUF | {"mlp_only_layers": [], "norm_topk_prob": True, "use_sliding_window": False, "sliding_window": None},
     },
     "mixtral": {
         "model": "Mixtral",
         "base": COMMON | {"head_dim": 16, "num_local_experts": 5, "num_experts_per_tok": 3, "sliding_window": 7},
         "flips": FLIPS | {"window": {"sliding_window": 9}, "experts": {"num_experts_per_tok": 2}},
         "targets": PROJECTIONS[:4],
-        "gguf": {"sliding_window": None},
+        "gguf": GGUF | {"sliding_window": None},
     },
     "gemma": {
         "model": "Gemma",
@@ -250,7 +251,7 @@ FAMILIES = {
             "plain": {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.5}}
         },
         "targets": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
-        "gguf": {},
+        "gguf": GGUF,
     },
     "olmo2": {
         "model": "Olmo2",
@@ -258,7 +259,7 @@ FAMILIES = {
         "flips": FLIPS,
         "more": BIAS,
         "targets": PROJECTIONS,
-        "gguf": {},
+        "gguf": GGUF,
     },
     "granite": {
         "model": "Granite",
@@ -279,7 +280,7 @@ FAMILIES = {
         },
         "more": BIASES,
         "targets": PROJECTIONS,
-        "gguf": {},
+        "gguf": GGUF,
     },
     "gpt2": {
         "model": "GPT2",
