@@ -7,6 +7,7 @@
 // Defaults are those of HF PEFT 0.21.2 (tuners/lora), alpha = 8 and rank = 8, but the targets:
 // every linear layer, where PEFT has a table per architecture. A and B are fp32 on any base, and
 // their product runs in fp32.
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -152,6 +153,9 @@ class Lora : public Method {
     for (const char* key :
          {"ensure_weight_tying", "fan_in_fan_out", "lora_bias", "use_dora", "use_qalora"})
       j[key] = false;
+    // How the base lies in its file (GPT-2's Conv1D); the adapter's own matrices do not turn.
+    j["fan_in_fan_out"] = std::any_of(plan.sites.begin(), plan.sites.end(),
+                                      [](const SitePlan& s) { return s.site.transposed; });
     j["megatron_core"] = "megatron.core";
     j["qalora_group_size"] = 16;
     j["bias"] = "none";
@@ -175,8 +179,8 @@ class Lora : public Method {
         refuse("init_lora_weights", "the adapter belongs to a changed base");
     }
     // Of no meaning once trained, or meaningless without the extension that they configure.
-    for (const char* key :
-         {"bias", "init_lora_weights", "lora_dropout", "megatron_core", "qalora_group_size"})
+    for (const char* key : {"bias", "fan_in_fan_out", "init_lora_weights", "lora_dropout",
+                            "megatron_core", "qalora_group_size"})
       j.erase(key);
     if (j.contains("exclude_modules") && j["exclude_modules"].is_null()) j.erase("exclude_modules");
     return write_config(smidgen::from_peft<LoraConfig>(

@@ -102,35 +102,42 @@ at::Tensor Decoder::attend(const Block& block, int64_t layer, const at::Tensor& 
       .reshape({n, wide});
 }
 
-// The cache holds keys as they were turned, or plain where the angles depend on a length that still
-// grows: then all are turned anew at each step, and a cached step equals a computation from the
-// start. (transformers keeps such keys at the angles of an earlier length.)
+// The cache holds keys as they were turned. Where the angles depend on the length, whoever lets the
+// sequence grow asks starts_anew().
 at::Tensor Decoder::attend_cached(const Block& block, int64_t layer, const Heads& h,
                                   const Stream& stream, KvCache& cache) const {
   RopeTables* tables = rope_of(block);
-  const bool later = tables && tables->spec().by_length();
+  const AttentionOptions options = options_of(block.spec, spec_.attention_softcap);
   at::Tensor q = h.q, k = h.k;
-  if (tables && !later) {
+  if (tables && !tables->spec().by_length()) {
     const int64_t reach = stream.positions.max().item<int64_t>() + 1;
     std::tie(q, k) = turn(*tables, q, k, stream.positions, reach, reach);
   }
-  const AttentionOptions options = options_of(block.spec, spec_.attention_softcap);
   Tensors outputs;
   for (int64_t s = 0; s < stream.sequences(); ++s) {
     const int64_t begin = stream.starts[static_cast<size_t>(s)],
-                  m = stream.starts[static_cast<size_t>(s) + 1] - begin;
-    auto [keys, values] = cache.append(layer, s, k.narrow(0, begin, m), h.v.narrow(0, begin, m));
-    at::Tensor queries = q.narrow(0, begin, m);
-    const int64_t length = keys.size(0);
-    if (later) {
-      const RopeTable& table = tables->table(length, length);
-      queries = rope(queries, table, stream.positions.narrow(0, begin, m));
-      keys = rope(keys, table, at::arange(length, at::kLong));
+                  m = stream.starts[static_cast<size_t>(s) + 1] - begin,
+                  length = cache.length(s) + m;
+    at::Tensor queries = q.narrow(0, begin, m), fresh = k.narrow(0, begin, m);
+    if (tables && tables->spec().by_length()) {
+      std::tie(queries, fresh) =
+          turn(*tables, queries, fresh, stream.positions.narrow(0, begin, m), length, length);
     }
+    const auto [keys, values] = cache.append(layer, s, fresh, h.v.narrow(0, begin, m));
     const int64_t query_starts[] = {0, m}, key_starts[] = {0, length};
     outputs.push_back(attention(queries, keys, values, query_starts, key_starts, options));
   }
   return at::cat(outputs, 0);
+}
+
+bool Decoder::starts_anew(int64_t have, int64_t want) const {
+  if (have == 0) return false;
+  for (const RopeTables& tables : ropes_) {
+    const RopeSpec& rope = tables.spec();
+    if (!rope.by_length() || want <= rope.original) continue;
+    if (rope.type == "dynamic" || have <= rope.original) return true;
+  }
+  return false;
 }
 
 at::Tensor Decoder::run(const Mlp& mlp, const at::Tensor& x, const Rows& rows) const {

@@ -9,12 +9,13 @@
 // block says so. Letters: n rows, d width, h heads, v vocabulary.
 #pragma once
 
+#include "smidgen/nn/by_length.h"
 #include "smidgen/nn/decoder_spec.h"
 #include "smidgen/nn/model.h"
 
 namespace smidgen {
 
-class Decoder : public Model {
+class Decoder : public Model, public ByLength {
  public:
   Decoder(const DecoderSpec& spec, Json config, WeightReader& weights, const LoadOptions& options);
 
@@ -23,6 +24,7 @@ class Decoder : public Model {
   at::Tensor loss_sum(const at::Tensor& hidden, const Batch& batch) const override;
   KvCache make_cache(int64_t sequences, int64_t capacity) const override;
   std::vector<ModelTensor> tensors() const override;
+  bool starts_anew(int64_t have, int64_t want) const override;
 
  private:
   struct Mlp {

@@ -119,7 +119,7 @@ Decoder::Decoder(const DecoderSpec& spec, Json config, WeightReader& weights,
   for (const RopeSpec& rope : spec.ropes) ropes_.emplace_back(rope);
   interleaved_ = weights.has(Part::query_key_value) &&
                  weights.layout(Part::query_key_value) == Layout::interleaved;
-  gated_ = weights.has(Part::gate) || weights.has(Part::gate_up);
+  gated_ = weights.has(Part::gate) || weights.has(Part::gate_up) || weights.has(Part::expert_gate);
   // Other models scale embeddings in the model's own type.
   if (arithmetic_ == Arithmetic::bf16)
     spec_.embedding_scale = static_cast<double>(

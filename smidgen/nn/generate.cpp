@@ -7,6 +7,7 @@
 #include <torch/torch.h>
 
 #include "smidgen/base/error.h"
+#include "smidgen/nn/by_length.h"
 #include "smidgen/nn/stop_text.h"
 #include "smidgen/text/tokenizer.h"
 
@@ -99,6 +100,20 @@ void finish(Sequence& s, Finish reason) {
   s.result->finish = s.text->finish() ? Finish::string : reason;
 }
 
+// The cache of a sequence is emptied where its next length makes all of it another computation.
+void start_anew(const Model& model, std::vector<Sequence>& active, KvCache& cache) {
+  const auto* by_length = dynamic_cast<const ByLength*>(&model);
+  if (!by_length) return;
+  for (size_t i = 0; i < active.size(); ++i) {
+    Sequence& s = active[i];
+    const int64_t have = cache.length(static_cast<int64_t>(i)),
+                  want = static_cast<int64_t>(s.seen.size());
+    if (!by_length->starts_anew(have, want)) continue;
+    cache.truncate(static_cast<int64_t>(i), 0);
+    s.next = s.seen;
+  }
+}
+
 // Takes one token, or finds that the sequence is at its end.
 void accept(Sequence& s, int32_t id, const Model& model, const GenerateOptions& options) {
   if (std::find(options.stop_tokens.begin(), options.stop_tokens.end(), id) !=
@@ -177,6 +192,7 @@ std::vector<Generation> generate(const Model& model, const std::vector<Prompt>& 
       for (Sequence& s : active) finish(s, Finish::interrupted);
       break;
     }
+    start_anew(model, active, cache);
     const at::Tensor scores = last_scores(model, active, cache);
     const size_t width = static_cast<size_t>(scores.size(1));
     for (size_t i = 0; i < active.size(); ++i) {

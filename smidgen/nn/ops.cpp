@@ -269,10 +269,6 @@ std::pair<at::Tensor, at::Tensor> rope(const at::Tensor& q, const at::Tensor& k,
   return {turned[0], turned[1]};
 }
 
-at::Tensor rope(const at::Tensor& x, const RopeTable& table, const at::Tensor& positions) {
-  return rope(x, x.narrow(1, 0, 0), table, positions).first;
-}
-
 // --- embedding
 // --------------------------------------------------------------------------------------------------
 

@@ -78,8 +78,6 @@ std::pair<at::Tensor, at::Tensor> rope(const at::Tensor& q, const at::Tensor& k,
                                        const RopeTable& table, const at::Tensor& positions);
 std::pair<at::Tensor, at::Tensor> rope_ref(const at::Tensor& q, const at::Tensor& k,
                                            const RopeTable& table, const at::Tensor& positions);
-// One tensor alone.
-at::Tensor rope(const at::Tensor& x, const RopeTable& table, const at::Tensor& positions);
 
 // Rows of a table by id, fp32 [n, d]. Of a frozen base (no gradient) or of a trainable table [v,
 // d]. Beside torch.h write smidgen::embedding: at::embedding takes two tensors too.

@@ -43,6 +43,26 @@ TEST(RmsNorm, RefusesAWeightOfAnotherWidth) {
   EXPECT_THROW(rms_norm(normal({2, 4}), normal({5}), 1e-5), Error);
 }
 
+TEST(LayerNorm, FastEqualsReference) {
+  for (int64_t d : {3, 16, 100}) {
+    expect_same_op({normal({5, d}) + 2, normal({d}), normal({d})},
+                   [](const Tensors& in) { return layer_norm(in[0], in[1], in[2], 1e-3); });
+  }
+}
+
+TEST(LayerNorm, ReferenceGradientsAreFiniteDifferences) {
+  expect_finite_differences({normal({3, 6}), normal({6}), normal({6})}, [](const Tensors& in) {
+    return layer_norm_ref(in[0], in[1], in[2], 1e-2);
+  });
+}
+
+TEST(LayerNorm, AConstantRowGivesTheBias) {
+  const at::Tensor bias = normal({8});
+  expect_close(layer_norm(torch::full({2, 8}, 5.0), normal({8}), bias, 1e-5)[1], bias, 1e-6,
+               "bias");
+  EXPECT_THROW(layer_norm(normal({2, 4}), normal({4}), normal({5}), 1e-5), Error);
+}
+
 TEST(Swiglu, FastEqualsReference) {
   for (int64_t d : {1, 17, 100}) {
     expect_same_op({normal({4, d}) * 5, normal({4, d})},
@@ -79,6 +99,20 @@ TEST(Rope, FastEqualsReference) {
       return torch::cat({q.flatten(), 2 * k.flatten()});
     });
   }
+}
+
+TEST(Rope, PartOfAHeadTurnsAndTheRestStays) {
+  const at::Tensor positions = torch::tensor({0, 3, 7}, at::kLong);
+  const RopeTable table = rope_table(rope_frequencies(4, 50), 8);
+  const at::Tensor x = normal({3, 2, 10});
+  expect_same_op({x, normal({3, 1, 10})}, [&](const Tensors& in) {
+    const auto [q, k] = rope(in[0], in[1], table, positions);
+    return torch::cat({q, k}, 1);
+  });
+  const at::Tensor y = rope(x, x, table, positions).first;
+  const at::Tensor part = x.narrow(2, 0, 4).contiguous();
+  EXPECT_TRUE(torch::equal(y.narrow(2, 4, 6), x.narrow(2, 4, 6)));
+  expect_close(y.narrow(2, 0, 4), rope(part, part, table, positions).first, 1e-6, "the part alone");
 }
 
 TEST(Rope, ScoresDependOnDistanceOnly) {
@@ -169,14 +203,30 @@ TEST(LinearCrossEntropy, ManyBlocksOfRows) {
   // 2^24 / 20000 = 838 rows in a block, so 1000 rows with a target take two.
   at::Tensor targets = torch::randint(0, 20000, {1010}, at::kLong);
   targets.narrow(0, 500, 10).fill_(kIgnoreTarget);
-  expect_same_op({normal({1010, 3}) * 3, normal({20000, 3})},
-                 [&](const Tensors& in) { return linear_cross_entropy(in[0], in[1], targets); });
+  // Logits reach 60 here. An argument of exp of that size is rounded by 60 x 6e-8 on either side,
+  // and all shares of a row move together by that.
+  expect_same_op(
+      {normal({1010, 3}) * 3, normal({20000, 3})},
+      [&](const Tensors& in) { return linear_cross_entropy(in[0], in[1], targets); }, 2e-5);
 }
 
 TEST(LinearCrossEntropy, ReferenceGradientsAreFiniteDifferences) {
   expect_finite_differences({normal({7, 3}), normal({101, 3})}, [](const Tensors& in) {
     return linear_cross_entropy_ref(in[0], in[1], targets7());
   });
+}
+
+TEST(LinearCrossEntropy, ShapedLogits) {
+  const at::Tensor targets = torch::tensor({3, -100, 0, 6}, at::kLong);
+  const LogitShape shape{.scale = 0.7, .softcap = 2};
+  expect_same_op({normal({4, 5}) * 2, normal({7, 5})}, [&](const Tensors& in) {
+    return linear_cross_entropy(in[0], in[1], targets, {}, Arithmetic::fp32, shape);
+  });
+  expect_finite_differences({normal({4, 5}), normal({7, 5})}, [&](const Tensors& in) {
+    return linear_cross_entropy_ref(in[0], in[1], targets, {}, Arithmetic::fp32, shape);
+  });
+  const at::Tensor z = shape_logits(torch::full({1, 1}, 5.0), shape);
+  EXPECT_NEAR(z.item<double>(), 2 * std::tanh(3.5 / 2), 1e-6);
 }
 
 TEST(LinearCrossEntropy, WithoutGradModeNothingIsRecorded) {

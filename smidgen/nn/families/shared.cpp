@@ -30,6 +30,10 @@ DecoderSpec rotary_spec(ConfigReader& c) {
   DecoderSpec s = common_spec(c);
   s.norm_eps = c.number("rms_norm_eps");
   s.ropes = {read_rope(c, {.theta = c.number("rope_theta")}, s.head_dim, s.context)};
+  // The one scheme that does nothing within max_position_embeddings: its context is what it
+  // reaches.
+  if (s.ropes[0].type == "dynamic" && s.context < (int64_t{1} << 30) && s.ropes[0].factor < 1024)
+    s.context = static_cast<int64_t>(static_cast<double>(s.context) * s.ropes[0].factor);
   return s;
 }
 
@@ -87,7 +91,6 @@ void gemma_spec(DecoderSpec& s, ConfigReader& c) {
   s.qkv_bias = s.out_bias = c.boolean("attention_bias");
   s.norm_offset = 1;
   s.embedding_scale = std::sqrt(static_cast<double>(s.width));
-  s.attention_softcap = c.number_or_none("attn_logit_softcapping");
   s.final_softcap = c.number_or_none("final_logit_softcapping");
   const double scalar = c.number_or_none("query_pre_attn_scalar");
   for (BlockSpec& block : s.blocks) block.attention_scale = scalar > 0 ? 1 / std::sqrt(scalar) : 0;
