@@ -24,9 +24,9 @@ class Rng {
   double normal(uint64_t element)
       const;  // N(0, 1) by Box-Muller over two uniforms of the element's own block
   uint64_t below(uint64_t element, uint64_t bound) const;  // [0, bound), bias under 2^-64 * bound
+  PhiloxBlock block(uint64_t element) const;  // the four words that the others draw from
 
  private:
-  PhiloxBlock block(uint64_t element) const;
   std::array<uint32_t, 2> key_;
   uint64_t stream_;
 };

@@ -44,6 +44,9 @@ Json config_of(const Model& model, const ModelFiles& files, const std::string& d
     if (!largest || size(t) > size(*largest)) largest = &t;
   }
   SMIDGEN_ASSERT(largest);
+  for (const Site& site : model.sites()) {
+    if (!site.tied_to.empty() && !model.tied(site)) config["tie_word_embeddings"] = false;
+  }
   // dtype is read by transformers from 4.56 on, torch_dtype by those before.
   for (const char* key : {"dtype", "torch_dtype"})
     config[key] = std::string(torch_name(written_format(*largest, files, dtype)));

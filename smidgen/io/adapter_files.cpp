@@ -1,5 +1,6 @@
 #include "smidgen/io/adapter_files.h"
 
+#include <algorithm>
 #include <unistd.h>
 
 #include "smidgen/io/json_file.h"
@@ -26,6 +27,16 @@ struct TemporaryFolder {
   }
 };
 
+std::vector<fs::path> adapters_in(const fs::path& path) {
+  std::vector<fs::path> inside;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(path, ignored)) {
+    if (path_exists(entry.path() / kConfig)) inside.push_back(entry.path());
+  }
+  std::sort(inside.begin(), inside.end());
+  return inside;
+}
+
 [[noreturn]] void not_an_adapter(const fs::path& path) {
   std::error_code ignored;
   if (!path_exists(path))
@@ -41,18 +52,28 @@ struct TemporaryFolder {
                 path.string(), "give it as the model, and name an adapter folder here");
   }
   std::vector<std::string> inside;
-  for (const auto& entry : fs::directory_iterator(path, ignored)) {
-    if (path_exists(entry.path() / kConfig)) inside.push_back(entry.path().string());
-  }
-  throw Error(
-      ErrorKind::not_found, str("the folder has no ", kConfig), path.string(),
-      inside.empty() ? "is this an adapter folder?" : str("there are adapters in ", join(inside)));
+  for (const fs::path& folder : adapters_in(path)) inside.push_back(folder.string());
+  throw Error(ErrorKind::not_found,
+              inside.empty() ? str("the folder has no ", kConfig)
+                             : str("the folder has no ", kConfig, " but several adapters"),
+              path.string(),
+              inside.empty() ? "is this an adapter folder?" : str("name one: ", join(inside)));
 }
 
 }  // namespace
 
-AdapterFiles read_adapter(const fs::path& path) {
-  if (!path_exists(path / kConfig)) not_an_adapter(path);
+fs::path find_adapter(const fs::path& path) {
+  if (path_exists(path / kConfig)) return path;
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored) && !path_exists(path / "config.json")) {
+    const std::vector<fs::path> inside = adapters_in(path);
+    if (inside.size() == 1) return inside.front();
+  }
+  not_an_adapter(path);
+}
+
+AdapterFiles read_adapter(const fs::path& given) {
+  const fs::path path = find_adapter(given);
   AdapterFiles adapter;
   adapter.path = path;
   adapter.config = read_json(path / kConfig);

@@ -21,6 +21,11 @@ struct AdapterFiles {
   Json sidecar;  // smidgen.json, or null
 };
 
+// The folder of an adapter: `path` itself, or the one folder inside it that holds one, because PEFT
+// saves an adapter of another name than "default" in a folder of that name. Errors: what stands
+// there instead, or which adapters there are to choose from.
+fs::path find_adapter(const fs::path& path);
+
 // Refused in words: a base model in place of an adapter, pickled weights (adapter_model.bin), a
 // missing or empty configuration, a configuration without peft_type.
 AdapterFiles read_adapter(const fs::path& path);

@@ -91,7 +91,10 @@ TEST(AdapterFiles, RefusedInWords) {
   refuse("base/config.json", {"usage", "an adapter is a folder"});
   write_file(folder / "a/adapter_config.json", "{\"r\":8}");
   refuse("a", {"format", "no \"peft_type\""});
-  refuse("", {"there are adapters in", "/a"});
+  refuse("", {"format", "no \"peft_type\""});  // the one adapter inside is what is meant
+  make_folder(folder / "b");
+  write_file(folder / "b/adapter_config.json", "{}");
+  refuse("", {"not_found", "several adapters", "name one", "/a", "/b"});
   write_file(folder / "a/adapter_config.json", "[]");
   refuse("a", {"not a JSON object"});
   write_file(folder / "a/adapter_config.json", "{\"peft_type\":\"LORA\"}");

@@ -4,16 +4,21 @@
 
 #include <torch/torch.h>
 
-#include "smidgen/base/log.h"
 #include "smidgen/base/schema.h"
-#include "smidgen/io/dequantise.h"
+#include "smidgen/methods/copies.h"
 
 namespace smidgen {
 
 namespace {
-constexpr const char* kPrefix = "base_model.model.";
 // What the written configuration claims to be made by: the release whose fields we follow.
 constexpr const char* kPeftVersion = "0.21.2";
+
+at::ScalarType scalar_of(Format format) {
+  return format == Format::bf16  ? at::kBFloat16
+         : format == Format::f16 ? at::kHalf
+         : format == Format::f64 ? at::kDouble
+                                 : at::kFloat;
+}
 }  // namespace
 
 const std::vector<std::string>& adapter_keys() {
@@ -24,13 +29,22 @@ const std::vector<std::string>& adapter_keys() {
   return keys;
 }
 
+std::string adapter_tensor_name(const std::string& path) {
+  return "base_model.model." + path;
+}
 std::string adapter_tensor_name(const ParamSpec& spec) {
-  return kPrefix + spec.path();
+  return adapter_tensor_name(spec.path());
 }
 
-Adapter::Adapter(const Model&, std::string method, Json config)
+Adapter::Adapter(std::string method, Json config)
     : method_name_(std::move(method)), method_(&methods().find(method_name_)) {
   config_ = check_fields(method_->fields(), config, "method");
+}
+
+void Adapter::make_plan(const Model& model, bool loading) {
+  plan_ = method_->plan(model.sites(), config_, loading);
+  for (SitePlan& copy : plan_copies(model.sites(), placement_of(config_), plan_, loading))
+    plan_.sites.push_back(std::move(copy));
 }
 
 void Adapter::allocate() {
@@ -46,8 +60,8 @@ void Adapter::allocate() {
 
 std::unique_ptr<Adapter> Adapter::create(const Model& model, const std::string& method,
                                          const Json& config, uint64_t seed) {
-  std::unique_ptr<Adapter> a(new Adapter(model, method, config));
-  a->plan_ = a->method_->plan(model.sites(), a->config_, /*loading=*/false);
+  std::unique_ptr<Adapter> a(new Adapter(method, config));
+  a->make_plan(model, /*loading=*/false);
   a->allocate();
   std::set<std::string> done;
   for (const SitePlan& site : a->plan_.sites) {
@@ -59,95 +73,19 @@ std::unique_ptr<Adapter> Adapter::create(const Model& model, const std::string& 
     }
     if (!fresh) continue;
     const HostSite at = model.find(site.site.name);
-    a->method_->init(site, parameters, {at.host, at.index}, a->config_, seed);
+    a->part(site).init(site, parameters, {at.host, at.index}, a->config_, seed);
   }
   return a;
-}
-
-std::unique_ptr<Adapter> Adapter::load(const Model& model, const fs::path& folder,
-                                       const AdapterLoadOptions& options) {
-  return load(model, read_adapter(folder), options);
-}
-
-std::unique_ptr<Adapter> Adapter::load(const Model& model, const AdapterFiles& files,
-                                       const AdapterLoadOptions& options) {
-  const std::string where = (files.path / "adapter_config.json").string();
-  const auto& [name, method] =
-      method_of_peft_type(files.config.at("peft_type").get<std::string>(), where);
-  Json kept = Json::object();
-  const Json config = method->from_peft(files.config, options.allow_config_keys, where, &kept);
-  std::unique_ptr<Adapter> a(new Adapter(model, name, config));
-  a->kept_ = std::move(kept);
-  for (const std::string& key : adapter_keys()) {
-    if (files.config.contains(key)) a->container_[key] = files.config.at(key);
-  }
-  a->plan_ = a->method_->plan(model.sites(), a->config_, /*loading=*/true);
-  a->read_tensors(files);
-  return a;
-}
-
-void Adapter::read_tensors(const AdapterFiles& files) {
-  const TensorStore& tensors = *files.tensors;
-  std::vector<std::string> expected, missing;
-  std::vector<SitePlan> present;
-  for (const SitePlan& site : plan_.sites) {
-    size_t have = 0;
-    for (const ParamSpec& spec : site.parameters) {
-      expected.push_back(adapter_tensor_name(spec));
-      have += tensors.contains(expected.back());
-    }
-    if (have == site.parameters.size()) {
-      present.push_back(site);
-    } else if (have > 0) {
-      for (const ParamSpec& spec : site.parameters) {
-        if (!tensors.contains(adapter_tensor_name(spec)))
-          missing.push_back(adapter_tensor_name(spec));
-      }
-    }
-  }
-  const std::string where = tensors.where();
-  if (!missing.empty()) {
-    throw Error(ErrorKind::mismatch, str("the adapter lacks ", join(missing, ", ", 6)), where,
-                "its other tensors of the same modules are there");
-  }
-  std::set<std::string> known(expected.begin(), expected.end());
-  std::vector<std::string> left;
-  for (const std::string& name : tensors.names()) {
-    if (!known.contains(name)) left.push_back(name);
-  }
-  if (present.empty() || !left.empty()) {
-    const std::string found = join(left.empty() ? tensors.names() : left, ", ", 4);
-    throw Error(
-        ErrorKind::mismatch,
-        present.empty() ? str("no tensor of the adapter applies to this model; it holds ", found)
-                        : str(left.size(), " tensors of the adapter apply to nothing: ", found),
-        where,
-        did_you_mean(
-            left.empty() ? std::string() : left.front(), expected,
-            str("the model expects ", expected.empty() ? "none" : join(expected, ", ", 4))));
-  }
-  if (present.size() < plan_.sites.size()) {
-    log_note(str("the adapter's configuration names ", plan_.sites.size(),
-                 " modules and its file has tensors for ", present.size()));
-  }
-  plan_.sites = std::move(present);
-  allocate();
-  for (const auto& p : store_.parameters()) {
-    const std::string name = adapter_tensor_name(p->spec());
-    const TensorView view = tensors.view(name);
-    if (view.shape != p->spec().shape) {
-      throw Error(ErrorKind::mismatch,
-                  str("tensor ", name, " has shape ", shape_str(view.shape),
-                      " where base and configuration give ", shape_str(p->spec().shape)),
-                  where, "the adapter was made for another base, or its configuration was edited");
-    }
-    at::Tensor values = p->value().detach();
-    to_f32(view, {values.mutable_data_ptr<float>(), static_cast<size_t>(values.numel())});
-  }
 }
 
 Json Adapter::peft_config(const std::string& base) const {
-  Json config = kept_;
+  // What other layouts are read as says less than PEFT's own files do.
+  if (read_config_.contains("base_model_name_or_path")) {
+    Json config = read_config_;
+    if (!base.empty()) config["base_model_name_or_path"] = base;
+    return config;
+  }
+  Json config = method_->to_peft(config_, plan_);
   config["auto_mapping"] = nullptr;
   config["base_model_name_or_path"] = base;
   config["inference_mode"] = true;
@@ -155,27 +93,34 @@ Json Adapter::peft_config(const std::string& base) const {
   config["peft_version"] = kPeftVersion;
   config["revision"] = nullptr;
   config["task_type"] = "CAUSAL_LM";
-  for (const auto& [key, value] : container_.items()) {
-    if (key != "inference_mode" && key != "base_model_name_or_path") config[key] = value;
-  }
-  const Json own = method_->to_peft(config_, plan_);
-  for (const auto& [key, value] : own.items()) config[key] = value;
   return config;
 }
 
 void Adapter::save(const fs::path& folder, const std::string& base, const Json& sidecar,
                    bool replace) const {
-  std::vector<NamedTensor> tensors;
+  std::vector<NamedTensor> tensors = carried_;
   Tensors alive;
-  for (const auto& p : store_.parameters()) {
-    alive.push_back(p->value().detach().contiguous());
+  std::set<std::string> written;
+  const auto add = [&](const std::string& name, const at::Tensor& values) {
+    if (!written.insert(name).second) return;
+    const auto known = formats_.find(name);
+    const Format format = known == formats_.end() ? Format::f32 : known->second;
+    alive.push_back(values.to(scalar_of(format)).contiguous());
     const at::Tensor& t = alive.back();
-    TensorView view;
-    view.format = Format::f32;
-    view.shape = p->spec().shape;
-    view.bytes =
-        std::as_bytes(std::span(t.const_data_ptr<float>(), static_cast<size_t>(t.numel())));
-    tensors.push_back({adapter_tensor_name(p->spec()), view});
+    const auto* bytes = static_cast<const std::byte*>(t.const_data_ptr());
+    tensors.push_back({name,
+                       {.format = format,
+                        .shape = t.sizes().vec(),
+                        .bytes = {bytes, static_cast<size_t>(t.nbytes())}}});
+  };
+  for (const auto& p : store_.parameters())
+    add(adapter_tensor_name(p->spec()), p->value().detach());
+  for (const SitePlan& site : plan_.sites) {
+    for (const Alias& alias : site.aliases) {
+      const at::Tensor value =
+          store_.find(site.parameters[alias.parameter].path()).value().detach();
+      add(adapter_tensor_name(alias.path), alias.transposed ? value.t() : value);
+    }
   }
   write_adapter(folder, peft_config(base), tensors, sidecar, {.replace = replace});
 }
@@ -186,9 +131,34 @@ Tensors Adapter::values(const SitePlan& site) const {
   return tensors;
 }
 
-void Adapter::attach(Model& model, int slot) const {
+void Adapter::check_scalable(double scale) const {
+  if (scale == 1) return;
   for (const SitePlan& site : plan_.sites) {
-    model.find(site.site.name).slots().attach(slot, method_->attach(site, values(site)));
+    if (part(site).scalable()) continue;
+    throw Error(ErrorKind::unsupported,
+                site.part ? str("the adapter brings its own values of ", site.site.name,
+                                ", which cannot be scaled by ", scale)
+                          : str("a ", method_name_, " adapter cannot be scaled by ", scale),
+                site.site.name, "use it at scale 1");
+  }
+}
+
+void Adapter::attach(Model& model, int slot, double scale) const {
+  check_scalable(scale);
+  for (const SitePlan& site : plan_.sites) {
+    const HostSite at = model.find(site.site.name);
+    const AttachmentPtr made = part(site).attach(site, values(site), {at.host, at.index},
+                                                 {.scale = scale, .clock = clock_});
+    for (const AttachmentPtr& other : at.slots().at(slot)) {
+      const Hooks &a = made->hooks(), &b = other->hooks();
+      if ((a.weight && b.weight) || (a.bias && b.bias)) {
+        throw Error(ErrorKind::usage,
+                    str("two adapters both bring their own values of ", site.site.name,
+                        ", and only one of them can stand there"),
+                    site.site.name, "use them in different slots");
+      }
+    }
+    at.slots().attach(slot, made);
   }
 }
 

@@ -1,12 +1,11 @@
 // Full tuning: every tensor of the chosen modules is trained itself. The artefact is a model, not
 // an adapter.
 //
-//   y = x W'^T     W' starts as the base's W, in fp32
+//   y = x W'^T + b'     W' and b' start as the base's W and b, in fp32
 //
 // The base stays as it is beside W', so that the delta W' - W exists and a run can be undone.
-#include <torch/torch.h>
-
 #include "smidgen/base/schema.h"
+#include "smidgen/methods/copies.h"
 #include "smidgen/methods/registry.h"
 
 namespace smidgen {
@@ -23,19 +22,6 @@ void fields(V& v, FullConfig& c) {
   v("target", c.target, {.help = "Modules to train: re:.* is all of them"});
   v("exclude", c.exclude, {.help = "Modules to leave frozen"});
 }
-
-class FullAttachment : public Attachment {
- public:
-  FullAttachment(const Tensors& p, bool vector)
-      : Attachment({.weight = true}, p), vector_(vector) {}
-  at::Tensor weight(const Tensors& p) const override { return vector_ ? p[0].view({-1}) : p[0]; }
-  Tensors weight_backward(const Tensors&, const at::Tensor& dweight) const override {
-    return {dweight};
-  }
-
- private:
-  bool vector_;  // a norm's weight is used as [width]
-};
 
 class Full : public Method {
  public:
@@ -56,31 +42,29 @@ class Full : public Method {
     Plan plan;
     for (const Site* site : match(sites, c.target, c.exclude, !loading)) {
       // A tied site trains the tensor of its owner: one parameter, two places.
-      const std::string owner = site->tied_to.empty() ? site->name : site->tied_to;
-      plan.sites.push_back({*site, {{owner, "weight", {site->out, site->in}}}, Json::object()});
+      plan.sites.push_back(module_copy(*site, site->tied_to.empty() ? site->name : site->tied_to));
     }
     return plan;
   }
 
-  void init(const SitePlan& site, const std::vector<Parameter*>& p, const BaseView& base,
-            const Json&, uint64_t) const override {
-    p[0]->value().detach().copy_(base.tile(0, site.site.out));
+  // Every site is a module copy, which does the rest.
+  void init(const SitePlan&, const std::vector<Parameter*>&, const BaseView&, const Json&,
+            uint64_t) const override {
+    SMIDGEN_ASSERT(!"full tuning has no part of its own");
   }
-
-  AttachmentPtr attach(const SitePlan& site, const Tensors& p) const override {
-    return std::make_shared<FullAttachment>(p, site.site.kind == SiteKind::norm);
+  AttachmentPtr attach(const SitePlan&, const Tensors&, const BaseView&,
+                       const AttachOptions&) const override {
+    SMIDGEN_ASSERT(!"full tuning has no part of its own");
   }
-
-  std::optional<Delta> delta(const SitePlan& site, const Tensors& p,
-                             const BaseView& base) const override {
-    return DenseDelta{p[0].detach() - base.tile(0, site.site.out)};
+  std::optional<Delta> delta(const SitePlan&, const Tensors&, const BaseView&) const override {
+    SMIDGEN_ASSERT(!"full tuning has no part of its own");
   }
 
   Json to_peft(const Json&, const Plan&) const override {
     throw Error(ErrorKind::unsupported, "full tuning makes a model, not an adapter");
   }
-  Json from_peft(const Json&, const std::vector<std::string>&, const std::string& where,
-                 Json*) const override {
+  Json from_peft(const Json&, const std::vector<Site>&, const std::vector<std::string>&,
+                 const std::string& where) const override {
     throw Error(ErrorKind::unsupported, "full tuning makes a model, not an adapter", where);
   }
 };

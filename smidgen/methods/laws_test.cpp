@@ -8,7 +8,7 @@
 #include "smidgen/base/fs.h"
 #include "smidgen/base/rng.h"
 #include "smidgen/kernels/formats/registry.h"
-#include "smidgen/methods/adapter.h"
+#include "smidgen/methods/adapter_set.h"
 #include "smidgen/methods/merge.h"
 #include "smidgen/nn/ops.h"
 #include "smidgen/nn/tiny_model.h"
@@ -16,23 +16,62 @@
 namespace smidgen {
 namespace {
 
+// A configuration that brings in what the default leaves out.
+struct Variant {
+  const char* name;
+  Json config;
+  bool scalable = true;
+};
+
 struct Case {
   std::string method;
   std::string base_format;
   bool tied;
+  Variant variant;
 };
+
+// What every adapter can train beside its method, and then what each method has of its own.
+std::vector<Variant> variants(const std::string& method) {
+  std::vector<Variant> all = {{"plain", Json::object()}};
+  if (methods().find(method).capabilities().artefact != Artefact::adapter) return all;
+  all.push_back({"biases", {{"bias", "all"}}, false});
+  all.push_back(
+      {"copies",
+       {{"modules_to_save", {"model.norm", "layers.1.mlp", "lm_head"}}, {"bias", method + "_only"}},
+       false});
+  all.push_back({"tokens", {{"tokens", {3, 9, 38}}}, false});
+  all.push_back({"own_tokens", {{"tokens", {3, 9}}, {"head_tokens", {9, 14}}}, false});
+  if (method == "lora") {
+    all.push_back({"embeddings", {{"target", {"embed_tokens", "q_proj", "lm_head"}}}});
+    all.push_back(
+        {"one_tied_update", {{"target", {"lm_head", "up_proj"}}, {"ensure_weight_tying", true}}});
+    all.push_back({"own_bias", {{"target", {"q_proj", "v_proj"}}, {"lora_bias", true}}});
+    all.push_back({"patterns",
+                   {{"rank_pattern", {{"layers.0.*_proj", 2}, {"down_proj", 5}}},
+                    {"alpha_pattern", {{"up_proj", 30}}},
+                    {"layers", {1}},
+                    {"rslora", true}}});
+  }
+  return all;
+}
 
 bool any(const Capabilities&) {
   return true;
 }
 
-// Every method whose capabilities pass, over every format, with tied and with own head.
+// Every method whose capabilities pass, with tied and with own head: its plain form over every
+// format, its variants on fp32.
 std::vector<Case> cases(bool (*pass)(const Capabilities&) = any) {
   std::vector<Case> all;
   for (const std::string& method : methods().names()) {
     if (!pass(methods().find(method).capabilities())) continue;
     for (const std::string& format : weight_formats().names()) {
-      for (const bool tied : {false, true}) all.push_back({method, format, tied});
+      for (const bool tied : {false, true}) {
+        for (const Variant& variant : variants(method)) {
+          if (format == "fp32" || variant.config.empty())
+            all.push_back({method, format, tied, variant});
+        }
+      }
     }
   }
   return all;
@@ -63,6 +102,7 @@ class MethodLaws : public testing::TestWithParam<Case> {
     model_ = make_tiny_llama({.tied = GetParam().tied, .attention_bias = true},
                              {.dtype = "fp32", .base_format = GetParam().base_format});
     config_ = unusual(methods().find(GetParam().method).fields());
+    for (const auto& [key, value] : GetParam().variant.config.items()) config_[key] = value;
     adapter_ = Adapter::create(*model_, GetParam().method, config_, 5);
     const std::vector<int32_t> first = {3, 14, 15, 9, 2, 6, 5},
                                second = {35, 8, 9, 7, 9, 3, 2, 38, 46};
@@ -97,12 +137,14 @@ class MethodLaws : public testing::TestWithParam<Case> {
   Json config_;
   std::unique_ptr<Adapter> adapter_;
   Stream stream_, bare_;
+  const std::vector<int32_t> ids_ = {3, 14, 15, 9, 2};
 };
 
 // What a capability promises.
 class FreshLaws : public MethodLaws {};
 class MergeLaws : public MethodLaws {};
 class LinearLaws : public MethodLaws {};
+class UnscalableLaws : public MethodLaws {};
 class BatchLaws : public MethodLaws {};
 class AdapterFileLaws : public MethodLaws {};
 
@@ -141,17 +183,18 @@ TEST_P(MergeLaws, ACombinationWithWeightOneIsTheAdapter) {
   const auto combined = combine(*model_, {adapter_.get()}, {1.0});
   for (const SitePlan& site : adapter_->plan().sites) {
     const HostSite at = model_->find(site.site.name);
-    const Delta own = *adapter_->method().delta(site, adapter_->values(site), {at.host, at.index});
-    EXPECT_TRUE(
-        at::equal(tile(combined.at(site.site.name), 0, site.site.out), tile(own, 0, site.site.out)))
+    const auto own = adapter_->part(site).delta(site, adapter_->values(site), {at.host, at.index});
+    if (!own) continue;
+    EXPECT_TRUE(at::equal(tile(combined.weights.at(site.site.name), 0, site.site.out),
+                          tile(*own, 0, site.site.out)))
         << site.site.name;
   }
 }
 
 TEST_P(LinearLaws, HalvesOfALinearAdapterAddUpToIt) {
   disturb(*adapter_);
-  const auto whole = combine(*model_, {adapter_.get()}, {1.0});
-  const auto halves = combine(*model_, {adapter_.get(), adapter_.get()}, {0.25, 0.75});
+  const auto whole = combine(*model_, {adapter_.get()}, {1.0}).weights;
+  const auto halves = combine(*model_, {adapter_.get(), adapter_.get()}, {0.25, 0.75}).weights;
   for (const auto& [site, delta] : whole) {
     const int64_t rows = model_->find(site).site().out;
     EXPECT_TRUE(at::allclose(tile(halves.at(site), 0, rows), tile(delta, 0, rows), 1e-5, 1e-6))
@@ -160,6 +203,46 @@ TEST_P(LinearLaws, HalvesOfALinearAdapterAddUpToIt) {
                 1e-4 * (1 + norm(delta)))
         << site;
   }
+}
+
+TEST_P(LinearLaws, AScaledAdapterIsTheSameAttachedAndMerged) {
+  disturb(*adapter_);
+  const at::Tensor before = logits(bare_);
+  adapter_->attach(*model_, 1, 0.4);
+  const at::Tensor attached = logits(stream_);
+  EXPECT_GT(distance(attached, before), 1e-2);
+  merge(*model_, {adapter_.get()}, {0.4});
+  EXPECT_LT(distance(logits(bare_), attached), rounding());
+}
+
+TEST_P(LinearLaws, TwoAdaptersInOneSlotAreTheirSumMerged) {
+  disturb(*adapter_);
+  AdapterSet set(*model_);
+  set.add("a", std::move(adapter_));
+  disturb(set.add("b", Adapter::create(*model_, GetParam().method, config_, 6)), -0.3);
+  const int sum = set.slot(Mix{{"a", 0.5}, {"b", -0.25}});
+  const at::Tensor attached = logits(make_stream(ids_, sum));
+  merge(*model_, {&set.find("a"), &set.find("b")}, {0.5, -0.25});
+  EXPECT_LT(distance(logits(make_stream(ids_, 0)), attached), rounding());
+}
+
+TEST_P(BatchLaws, SlotsOfASetAreSwitchedAndTakenAway) {
+  disturb(*adapter_);
+  const at::Tensor before = logits(make_stream(ids_, 0));
+  AdapterSet set(*model_);
+  set.add("a", std::move(adapter_));
+  disturb(set.add("b", Adapter::create(*model_, GetParam().method, config_, 6)), -0.3);
+  EXPECT_THROW(set.add("a", nullptr), Error);
+  EXPECT_THROW(set.slot("c"), Error);
+  const int a = set.slot("a"), b = set.slot("b");
+  EXPECT_NE(a, b);
+  EXPECT_EQ(set.slot("a"), a);
+  EXPECT_EQ(set.slot(Mix{}), 0);
+  const at::Tensor with_a = logits(make_stream(ids_, a)), with_b = logits(make_stream(ids_, b));
+  EXPECT_GT(distance(with_a, with_b), 1e-2);
+  set.remove("a");
+  EXPECT_TRUE(at::equal(logits(make_stream(ids_, a)), before));
+  EXPECT_TRUE(at::equal(logits(make_stream(ids_, b)), with_b));
 }
 
 TEST_P(AdapterFileLaws, AFileRoundTripIsBitwise) {
@@ -178,16 +261,21 @@ TEST_P(AdapterFileLaws, AFileRoundTripIsBitwise) {
   remove_tree(folder);
 }
 
+TEST_P(UnscalableLaws, HalfACopyIsNotACopy) {
+  EXPECT_THROW(combine(*model_, {adapter_.get()}, {0.5}), Error);
+  EXPECT_THROW(adapter_->attach(*model_, 1, 0.5), Error);
+  adapter_->attach(*model_, 1);
+}
+
 TEST_P(BatchLaws, RowsOfDifferentSlotsEqualTheirSoloRuns) {
   disturb(*adapter_);
   const auto other = Adapter::create(*model_, GetParam().method, config_, 6);
   disturb(*other, -0.3);
   adapter_->attach(*model_, 1);
   other->attach(*model_, 2);
-  const std::vector<int32_t> ids = {3, 14, 15, 9, 2};
-  const at::Tensor mixed = logits(make_stream({ids, ids, ids}, {0, 1, 2}));
+  const at::Tensor mixed = logits(make_stream({ids_, ids_, ids_}, {0, 1, 2}));
   for (const int slot : {0, 1, 2}) {
-    const at::Tensor solo = logits(make_stream(ids, slot));
+    const at::Tensor solo = logits(make_stream(ids_, slot));
     EXPECT_LT(distance(mixed.narrow(0, 5 * slot, 5), solo), 1e-5) << "slot " << slot;
   }
 }
@@ -219,7 +307,8 @@ TEST_P(MethodLaws, ReferenceEqualsFastInLossAndEveryGradient) {
 }
 
 std::string name_of(const testing::TestParamInfo<Case>& info) {
-  return str(info.param.method, "_", info.param.base_format, info.param.tied ? "_tied" : "_untied");
+  return str(info.param.method, "_", info.param.base_format,
+             info.param.tied ? "_tied_" : "_untied_", info.param.variant.name);
 }
 
 INSTANTIATE_TEST_SUITE_P(Registry, MethodLaws, testing::ValuesIn(cases()), name_of);
@@ -231,9 +320,19 @@ INSTANTIATE_TEST_SUITE_P(Registry, MergeLaws, testing::ValuesIn(cases([](const C
                            return c.mergeable;
                          })),
                          name_of);
-INSTANTIATE_TEST_SUITE_P(Registry, LinearLaws,
-                         testing::ValuesIn(cases([](const Capabilities& c) { return c.linear; })),
-                         name_of);
+// Copies of the base's values belong to no delta that can be scaled, and full tuning is one copy.
+std::vector<Case> scaled(bool can) {
+  std::vector<Case> all = cases([](const Capabilities& c) { return c.linear; });
+  std::erase_if(all, [&](const Case& c) {
+    const bool copies =
+        methods().find(c.method).capabilities().artefact == Artefact::model || !c.variant.scalable;
+    return copies == can;
+  });
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Registry, LinearLaws, testing::ValuesIn(scaled(true)), name_of);
+INSTANTIATE_TEST_SUITE_P(Registry, UnscalableLaws, testing::ValuesIn(scaled(false)), name_of);
 INSTANTIATE_TEST_SUITE_P(Registry, BatchLaws, testing::ValuesIn(cases([](const Capabilities& c) {
                            return c.batchable;
                          })),

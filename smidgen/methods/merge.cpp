@@ -6,35 +6,97 @@
 
 namespace smidgen {
 
-std::map<std::string, Delta> combine(const Model& model,
-                                     const std::vector<const Adapter*>& adapters,
-                                     const std::vector<double>& weights) {
+Combined combine(const Model& model, const std::vector<const Adapter*>& adapters,
+                 const std::vector<double>& weights) {
   SMIDGEN_ASSERT(adapters.size() == weights.size());
   struct Terms {
     std::vector<Delta> deltas;
     std::vector<double> weights;
   };
   std::map<std::string, Terms> terms;
+  Combined sums;
   for (size_t i = 0; i < adapters.size(); ++i) {
     const Adapter& a = *adapters[i];
-    if (!a.method().capabilities().linear && weights[i] != 1) {
-      throw Error(ErrorKind::unsupported,
-                  str("a ", a.method_name(), " adapter cannot be scaled by ", weights[i]));
-    }
+    a.check_scalable(weights[i]);
     for (const SitePlan& site : a.plan().sites) {
       const HostSite at = model.find(site.site.name);
-      const auto delta = a.method().delta(site, a.values(site), {at.host, at.index});
-      if (!delta)
+      const BaseView base{at.host, at.index};
+      const Tensors values = a.values(site);
+      const auto delta = a.part(site).delta(site, values, base);
+      const at::Tensor bias = a.part(site).bias_delta(site, values, base);
+      if (!delta && !bias.defined())
         throw Error(ErrorKind::unsupported,
                     str("a ", a.method_name(), " adapter has no difference to merge"));
-      terms[site.site.name].deltas.push_back(*delta);
-      terms[site.site.name].weights.push_back(weights[i]);
+      if (delta) {
+        terms[site.site.name].deltas.push_back(*delta);
+        terms[site.site.name].weights.push_back(weights[i]);
+      }
+      if (bias.defined()) {
+        at::Tensor& sum = sums.biases[site.site.name];
+        sum = sum.defined() ? sum + bias * weights[i] : bias * weights[i];
+      }
     }
   }
-  std::map<std::string, Delta> sums;
-  for (const auto& [site, term] : terms) sums.emplace(site, combine(term.deltas, term.weights));
+  for (const auto& [site, term] : terms)
+    sums.weights.emplace(site, combine(term.deltas, term.weights));
   return sums;
 }
+
+namespace {
+
+struct Piece {
+  int64_t begin, end;
+  const Delta* delta;
+};
+
+std::shared_ptr<const BaseWeight> moved(const BaseWeight& base, const std::string& name,
+                                        const std::vector<Piece>& pieces) {
+  WeightSource source;
+  source.rows = base.out_features();
+  source.columns = base.in_features();
+  source.name = name;
+  source.read = [&](int64_t row0, int64_t row1, float* out) {
+    torch::NoGradGuard no_grad;
+    at::Tensor rows = base.tile(row0, row1);
+    for (const Piece& piece : pieces) {
+      const int64_t begin = std::max(row0, piece.begin), end = std::min(row1, piece.end);
+      if (begin >= end) continue;
+      at::Tensor part = rows.narrow(0, begin - row0, end - begin);
+      add_to(*piece.delta, begin - piece.begin, part);
+    }
+    std::copy_n(rows.contiguous().const_data_ptr<float>(), rows.numel(), out);
+  };
+  return find_weight_format(std::string(base.format())).pack(source, base.arithmetic());
+}
+
+bool equal(const BaseWeight& a, const BaseWeight& b) {
+  constexpr int64_t kRows = 1024;
+  for (int64_t row = 0; row < a.out_features(); row += kRows) {
+    const int64_t end = std::min(a.out_features(), row + kRows);
+    if (!at::equal(a.tile(row, end), b.tile(row, end))) return false;
+  }
+  return true;
+}
+
+void merge_biases(Host& host, const std::map<std::string, at::Tensor>& biases) {
+  at::Tensor sum;
+  for (size_t i = 0; i < host.sites().size(); ++i) {
+    const auto found = biases.find(host.sites()[i].name);
+    if (found == biases.end()) continue;
+    if (!host.bias()) {
+      throw Error(ErrorKind::unsupported,
+                  str("the adapter adds a bias to ", host.sites()[i].name,
+                      ", which has none, so it cannot be merged"),
+                  host.sites()[i].name, "use the adapter beside its base");
+    }
+    if (!sum.defined()) sum = host.bias()->clone();
+    const auto [row0, row1] = host.weight_rows(i);
+    sum.narrow(0, row0, row1 - row0).add_(found->second);
+  }
+  if (sum.defined()) host.merge_bias(sum);
+}
+
+}  // namespace
 
 void merge(Model& model, const std::vector<const Adapter*>& adapters,
            const std::vector<double>& weights) {
@@ -42,46 +104,24 @@ void merge(Model& model, const std::vector<const Adapter*>& adapters,
     if (host->weight().merged())
       throw Error(ErrorKind::usage, "an adapter is merged already", host->sites().front().name);
   }
-  const auto deltas = combine(model, adapters, weights);
+  const Combined sums = combine(model, adapters, weights);
   for (const auto& host : model.hosts()) {
-    struct Piece {
-      int64_t begin, end;
-      const Delta* delta;
-    };
     std::vector<Piece> pieces;
     for (size_t i = 0; i < host->sites().size(); ++i) {
-      const Site& site = host->sites()[i];
-      const auto found = deltas.find(site.name);
-      if (found == deltas.end()) continue;
-      if (!site.tied_to.empty()) {
-        // The owner's own delta covers both places when it is there (full tuning); otherwise
-        // merging would move the owner too.
-        if (deltas.contains(site.tied_to)) continue;
-        throw Error(ErrorKind::unsupported, str("cannot merge into ", site.name,
-                                                ": its weight is also that of ", site.tied_to));
-      }
+      const auto found = sums.weights.find(host->sites()[i].name);
+      if (found == sums.weights.end()) continue;
       const auto [begin, end] = host->weight_rows(i);
       pieces.push_back({begin, end, &found->second});
     }
+    merge_biases(*host, sums.biases);
     if (pieces.empty()) continue;
-    const BaseWeight& base = host->weight().original();
-    WeightSource source;
-    source.rows = base.out_features();
-    source.columns = base.in_features();
-    source.name = host->sites().front().name;
-    source.read = [&](int64_t row0, int64_t row1, float* out) {
-      torch::NoGradGuard no_grad;
-      at::Tensor rows = base.tile(row0, row1);
-      for (const Piece& piece : pieces) {
-        const int64_t begin = std::max(row0, piece.begin), end = std::min(row1, piece.end);
-        if (begin >= end) continue;
-        at::Tensor part = rows.narrow(0, begin - row0, end - begin);
-        add_to(*piece.delta, begin - piece.begin, part);
-      }
-      std::copy_n(rows.contiguous().const_data_ptr<float>(), rows.numel(), out);
-    };
-    host->weight().merge(
-        find_weight_format(std::string(base.format())).pack(source, base.arithmetic()));
+    const Site& site = host->sites().front();
+    auto made = moved(host->weight().original(), site.name, pieces);
+    if (!site.tied_to.empty()) {
+      const HostedWeight& owner = model.find(site.tied_to).host->weight();
+      if (owner.merged() && equal(owner.current(), *made)) made = owner.shared_merged();
+    }
+    host->weight().merge(std::move(made));
   }
 }
 
@@ -90,7 +130,10 @@ void merge(Model& model, const Adapter& adapter) {
 }
 
 void unmerge(Model& model) {
-  for (const auto& host : model.hosts()) host->weight().unmerge();
+  for (const auto& host : model.hosts()) {
+    host->weight().unmerge();
+    host->unmerge_bias();
+  }
 }
 
 }  // namespace smidgen

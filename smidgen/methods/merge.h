@@ -8,16 +8,22 @@
 
 namespace smidgen {
 
-// The sum of weight_i * adapter_i, site by site. One adapter of weight 1 gives its own deltas, to
-// the bit. Throws unsupported when a method has no delta, or is not linear and is asked for at
-// another weight than 1.
-std::map<std::string, Delta> combine(const Model& model,
-                                     const std::vector<const Adapter*>& adapters,
-                                     const std::vector<double>& weights);
+struct Combined {
+  std::map<std::string, Delta> weights;      // by site
+  std::map<std::string, at::Tensor> biases;  // fp32 [out]
+};
+
+// The sum of weight_i * adapter_i, site by site. Low-rank updates join exactly: their ranks add up.
+// One adapter of weight 1 gives its own deltas, to the bit. Throws unsupported when a method has no
+// delta, or when something is asked for at another weight than 1 and cannot be scaled.
+Combined combine(const Model& model, const std::vector<const Adapter*>& adapters,
+                 const std::vector<double>& weights);
 
 // Gives each touched host a new weight W + delta beside its original: sums in fp32, rounded once to
-// the base's format. The original is not written to, so unmerge() brings back its bits. Throws
-// usage when something is merged already, unsupported for a site whose weight is tied to another's.
+// the base's format; biases likewise. The original is not written to, so unmerge() brings back its
+// bits. A tied head and its embedding stay tied where both become the same; else each has its own
+// weight until unmerge(). Throws usage when something is merged already, unsupported where a module
+// without a bias would need one.
 void merge(Model& model, const std::vector<const Adapter*>& adapters,
            const std::vector<double>& weights);
 void merge(Model& model, const Adapter& adapter);

@@ -29,6 +29,12 @@ at::Tensor Attachment::post(const at::Tensor&, const Tensors&) const {
 at::Tensor Attachment::weight(const Tensors&) const {
   SMIDGEN_ASSERT(!"no weight hook");
 }
+at::Tensor Attachment::bias(const Tensors&) const {
+  SMIDGEN_ASSERT(!"no bias hook");
+}
+at::Tensor Attachment::embed(const at::Tensor&, const at::Tensor&, const Tensors&) const {
+  SMIDGEN_ASSERT(!"no embed hook");
+}
 
 namespace {
 
@@ -89,6 +95,10 @@ Attachment::Grads Attachment::post_backward(const at::Tensor& y, const Tensors& 
 
 Tensors Attachment::weight_backward(const Tensors& p, const at::Tensor& dweight) const {
   return rerun(p, dweight, [&](const Tensors& in) { return weight(in); });
+}
+
+Tensors Attachment::bias_backward(const Tensors& p, const at::Tensor& dbias) const {
+  return rerun(p, dbias, [&](const Tensors& in) { return bias(in); });
 }
 
 }  // namespace smidgen

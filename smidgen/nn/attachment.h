@@ -1,8 +1,11 @@
-// What a method puts at one site for one slot: up to four hooks, each a pure function of its inputs
+// What a method puts at one site for one slot: up to six hooks, each a pure function of its inputs
 // and of the attachment's parameters.
 //
 //   x' = pre(x)          y0 = x' W^T, or x' weight()^T where the attachment replaces the weight
-//   y  = y0 + add(x', y0)          y' = post(y)          out = y' + bias
+//   y  = y0 + add(x', y0)          y' = post(y)          out = y' + bias, or bias() in its place
+//
+// On an embedding, whose input is token ids and not x:  y0 = W[ids], or weight()[ids];
+// out = embed(ids, y0).
 //
 // Rows are tokens: x [n, in], y [n, out], fp32 whatever the base computes in. A method writes the
 // forward of the hooks it needs; the default backward runs that forward again under autograd on
@@ -26,6 +29,8 @@ struct Hooks {
   bool add = false;
   bool post = false;
   bool weight = false;        // replaces the base weight
+  bool bias = false;          // replaces the base's bias
+  bool embed = false;         // edits the rows of an embedding
   bool add_needs_y0 = false;  // add() reads y0
   bool scales_bias = false;   // post() also covers the bias (IA3 does, DoRA does not)
 };
@@ -44,6 +49,9 @@ class Attachment {
   virtual at::Tensor add(const at::Tensor& x, const at::Tensor& y0, const Tensors& p) const;
   virtual at::Tensor post(const at::Tensor& y, const Tensors& p) const;
   virtual at::Tensor weight(const Tensors& p) const;
+  virtual at::Tensor bias(const Tensors& p) const;  // fp32 [out]
+  // ids int64 [n], y fp32 [n, width]. Differentiated by autograd itself, so it has no backward.
+  virtual at::Tensor embed(const at::Tensor& ids, const at::Tensor& y, const Tensors& p) const;
 
   // Gradient of one hook: of its tensor inputs (x, and y0 for add), then of every parameter.
   // Undefined tensors mean zero. `dy` is the gradient of the hook's result.
@@ -56,6 +64,7 @@ class Attachment {
                              const at::Tensor& dy) const;
   virtual Grads post_backward(const at::Tensor& y, const Tensors& p, const at::Tensor& dy) const;
   virtual Tensors weight_backward(const Tensors& p, const at::Tensor& dweight) const;
+  virtual Tensors bias_backward(const Tensors& p, const at::Tensor& dbias) const;
 
  private:
   Hooks hooks_;

@@ -56,6 +56,7 @@ NormHost* Decoder::norm(WeightReader& weights, Part part, int64_t layer) {
   auto weight = hosted("fp32", weights.weight(place, site.out, 1), Arithmetic::fp32);
   if (spec_.norm == NormKind::rms)
     return host<NormHost>(std::move(site), std::move(weight), spec_.norm_eps, spec_.norm_offset);
+  site.bias = true;
   at::Tensor bias = weights.vector(place, ".bias", site.out);
   return host<LayerNormHost>(std::move(site), std::move(weight), std::move(bias), spec_.norm_eps);
 }
@@ -132,8 +133,9 @@ Decoder::Decoder(const DecoderSpec& spec, Json config, WeightReader& weights,
   if (spec.tied) {
     Site head = site_of(spec, weights.place(Part::head), SiteKind::linear);
     head.tied_to = embedding_->sites().front().name;
-    head_ = host<LinearGroup>(std::vector<Site>{std::move(head)}, embedding_->shared_weight(),
-                              at::Tensor());
+    head_ = host<LinearGroup>(
+        std::vector<Site>{std::move(head)},
+        std::make_shared<HostedWeight>(embedding_->weight().shared_original()), at::Tensor());
   } else {
     head_ = linear(weights, options, {Part::head});
   }
@@ -145,7 +147,7 @@ std::vector<ModelTensor> Decoder::tensors() const {
   for (const auto& host : hosts()) {
     for (size_t i = 0; i < host->sites().size(); ++i) {
       const Site& site = host->sites()[i];
-      if (!site.tied_to.empty()) continue;
+      if (tied(site)) continue;
       const auto [row0, row1] = host->weight_rows(i);
       const Host* owner = host.get();
       std::vector<int64_t> shape{site.out};

@@ -8,9 +8,22 @@
 
 namespace smidgen {
 
+int64_t rows(const Delta& delta) {
+  if (const auto* low = std::get_if<LowRankDelta>(&delta)) return low->b.size(0);
+  if (const auto* some = std::get_if<RowsDelta>(&delta)) return some->rows;
+  return std::get<DenseDelta>(delta).values.size(0);
+}
+
 at::Tensor tile(const Delta& delta, int64_t row0, int64_t row1) {
   if (const auto* low = std::get_if<LowRankDelta>(&delta)) {
     return at::matmul(low->b.narrow(0, row0, row1 - row0), low->a).mul_(low->scale);
+  }
+  if (const auto* some = std::get_if<RowsDelta>(&delta)) {
+    at::Tensor out = at::zeros({row1 - row0, some->values.size(1)}, some->values.options());
+    const at::Tensor inside =
+        some->index.ge(row0).logical_and(some->index.lt(row1)).nonzero().view({-1});
+    return out.index_copy_(0, some->index.index_select(0, inside) - row0,
+                           some->values.index_select(0, inside));
   }
   return std::get<DenseDelta>(delta).values.narrow(0, row0, row1 - row0);
 }
@@ -26,7 +39,9 @@ double norm(const Delta& delta) {
     const at::Tensor gram = at::matmul(b.t(), b).mul(at::matmul(a, a.t()).t());
     return std::abs(low->scale) * std::sqrt(std::max(0.0, gram.sum().item<double>()));
   }
-  return std::get<DenseDelta>(delta).values.to(at::kDouble).norm().item<double>();
+  const auto* some = std::get_if<RowsDelta>(&delta);
+  const at::Tensor& values = some ? some->values : std::get<DenseDelta>(delta).values;
+  return values.to(at::kDouble).norm().item<double>();
 }
 
 Delta combine(const std::vector<Delta>& deltas, const std::vector<double>& weights) {
@@ -46,10 +61,7 @@ Delta combine(const std::vector<Delta>& deltas, const std::vector<double>& weigh
   }
   at::Tensor sum;
   for (size_t i = 0; i < deltas.size(); ++i) {
-    const bool factored = std::holds_alternative<LowRankDelta>(deltas[i]);
-    const int64_t rows = factored ? std::get<LowRankDelta>(deltas[i]).b.size(0)
-                                  : std::get<DenseDelta>(deltas[i]).values.size(0);
-    const at::Tensor dense = tile(deltas[i], 0, rows) * weights[i];
+    const at::Tensor dense = tile(deltas[i], 0, rows(deltas[i])) * weights[i];
     sum = sum.defined() ? sum + dense : dense;
   }
   return DenseDelta{sum};

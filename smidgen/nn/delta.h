@@ -19,7 +19,17 @@ struct LowRankDelta {
   double scale = 1;
 };
 
-using Delta = std::variant<DenseDelta, LowRankDelta>;
+// Some rows only; the others do not differ.
+struct RowsDelta {
+  at::Tensor index;   // int64 [k], each row once
+  at::Tensor values;  // fp32 [k, in]
+  int64_t rows = 0;   // of the whole matrix
+};
+
+using Delta = std::variant<DenseDelta, LowRankDelta, RowsDelta>;
+
+// Rows of the whole matrix.
+int64_t rows(const Delta& delta);
 
 // Rows [row0, row1) of the delta as a dense fp32 tensor.
 at::Tensor tile(const Delta& delta, int64_t row0, int64_t row1);

@@ -26,6 +26,12 @@ std::pair<int64_t, int64_t> Host::weight_rows(size_t) const {
   return {0, sites_.front().out};
 }
 
+at::Tensor Host::original_bias(size_t site) const {
+  if (!bias_.defined()) return {};
+  const auto [row0, row1] = weight_rows(site);
+  return bias_.narrow(0, row0, row1 - row0);
+}
+
 bool Host::attached(const Rows& rows) const {
   for (const SlotTable& table : tables_) {
     for (const Segment& segment : rows.segments) {
@@ -37,13 +43,20 @@ bool Host::attached(const Rows& rows) const {
 
 namespace {
 
-// The dense tensor that a slot's attachment puts in place of the base weight, or nothing.
+// The dense tensors that a slot's attachments put in place of the base's, or nothing.
 at::Tensor replacement(const SlotTable& table, int slot) {
   at::Tensor dense;
   for (const AttachmentPtr& a : table.at(slot)) {
     if (a->hooks().weight) dense = a->weight(a->parameters());
   }
   return dense;
+}
+at::Tensor own_bias(const SlotTable& table, int slot) {
+  at::Tensor bias;
+  for (const AttachmentPtr& a : table.at(slot)) {
+    if (a->hooks().bias) bias = a->bias(a->parameters());
+  }
+  return bias;
 }
 
 }  // namespace
@@ -54,13 +67,17 @@ at::Tensor EmbeddingHost::forward(const at::Tensor& ids, const Rows& rows) const
   for (const Segment& segment : rows.segments) {
     const at::Tensor part = ids.narrow(0, segment.begin, segment.end - segment.begin);
     const at::Tensor dense = replacement(tables_[0], segment.slot);
-    blocks.push_back(dense.defined() ? smidgen::embedding(dense, part)
-                                     : smidgen::embedding(weight().current(), part));
+    at::Tensor y = dense.defined() ? smidgen::embedding(dense, part)
+                                   : smidgen::embedding(weight().current(), part);
+    for (const AttachmentPtr& a : tables_[0].at(segment.slot)) {
+      if (a->hooks().embed) y = a->embed(part, y, a->parameters());
+    }
+    blocks.push_back(y);
   }
   return at::cat(blocks, 0);
 }
 
-at::Tensor NormHost::apply(const at::Tensor& x, const at::Tensor& weight,
+at::Tensor NormHost::apply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&,
                            at::ScalarType out) const {
   return rms_norm(x, offset_ == 0 ? weight : weight + offset_, eps_, out);
 }
@@ -68,15 +85,18 @@ at::Tensor NormHost::apply(const at::Tensor& x, const at::Tensor& weight,
 at::Tensor NormHost::forward(const at::Tensor& x, const Rows& rows, at::ScalarType out) const {
   const int64_t width = sites_.front().out;
   const at::Tensor base = weight().current().tile(0, width).view({width});
-  const auto normed = [&](const at::Tensor& part, const at::Tensor& w) {
-    return apply(part.reshape({-1, width}), w, out).view(part.sizes());
+  const at::Tensor base_bias = bias() ? *bias() : at::Tensor();
+  const auto normed = [&](const at::Tensor& part, const at::Tensor& w, const at::Tensor& b) {
+    return apply(part.reshape({-1, width}), w, b, out).view(part.sizes());
   };
-  if (!attached(rows)) return normed(x, base);
+  if (!attached(rows)) return normed(x, base, base_bias);
   Tensors blocks;
   for (const Segment& segment : rows.segments) {
     const at::Tensor dense = replacement(tables_[0], segment.slot);
+    const at::Tensor b = own_bias(tables_[0], segment.slot);
     blocks.push_back(normed(x.narrow(0, segment.begin, segment.end - segment.begin),
-                            dense.defined() ? dense.view({width}) : base));
+                            dense.defined() ? dense.view({width}) : base,
+                            b.defined() ? b : base_bias));
   }
   return at::cat(blocks, 0);
 }

@@ -30,12 +30,15 @@ class SlotTable {
 
 // A place where a base weight lives: its frozen original and, while an adapter is merged, what
 // stands in its place. Merging never writes into the original, so unmerging gives back its bits.
+// Tied sites have a place each and one original between them: an adapter may move one of the two.
 class HostedWeight {
  public:
   explicit HostedWeight(std::shared_ptr<const BaseWeight> original)
       : original_(std::move(original)) {}
   const BaseWeight& current() const { return merged_ ? *merged_ : *original_; }
   const BaseWeight& original() const { return *original_; }
+  const std::shared_ptr<const BaseWeight>& shared_original() const { return original_; }
+  const std::shared_ptr<const BaseWeight>& shared_merged() const { return merged_; }
   bool merged() const { return merged_ != nullptr; }
   void merge(std::shared_ptr<const BaseWeight> weight) { merged_ = std::move(weight); }
   void unmerge() { merged_.reset(); }
@@ -52,20 +55,29 @@ class Host {
   const SlotTable& slots(size_t site) const { return tables_[site]; }
   HostedWeight& weight() { return *weight_; }
   const HostedWeight& weight() const { return *weight_; }
-  const std::shared_ptr<HostedWeight>& shared_weight() const { return weight_; }
   // Rows [begin, end) of the weight that belong to a site.
   virtual std::pair<int64_t, int64_t> weight_rows(size_t site) const;
-  virtual const at::Tensor* bias() const { return nullptr; }
+  // fp32 [sum of out], or null; the merged one while an adapter is merged.
+  const at::Tensor* bias() const {
+    return merged_bias_.defined() ? &merged_bias_ : bias_.defined() ? &bias_ : nullptr;
+  }
+  at::Tensor original_bias(size_t site) const;  // fp32 [out], undefined where there is none
+  void merge_bias(at::Tensor bias) { merged_bias_ = std::move(bias); }
+  void unmerge_bias() { merged_bias_.reset(); }
 
  protected:
-  Host(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight)
-      : sites_(std::move(sites)), tables_(sites_.size()), weight_(std::move(weight)) {}
+  Host(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight, at::Tensor bias = {})
+      : sites_(std::move(sites)),
+        tables_(sites_.size()),
+        weight_(std::move(weight)),
+        bias_(std::move(bias)) {}
   // True when any of `rows` sees an attachment.
   bool attached(const Rows& rows) const;
 
   std::vector<Site> sites_;
   std::vector<SlotTable> tables_;
   std::shared_ptr<HostedWeight> weight_;
+  at::Tensor bias_, merged_bias_;
 };
 
 // Linear layers that share an input (q, k, v; gate, up). One weight [sum of out, in], one product
@@ -82,7 +94,6 @@ class LinearGroup : public Host {
   }
   int64_t in_features() const { return sites_.front().in; }
   int64_t out_features() const { return offsets_.back(); }
-  const at::Tensor* bias() const override { return bias_.defined() ? &bias_ : nullptr; }
 
   // The plain composition that autograd differentiates: the oracle of forward().
   at::Tensor forward_ref(const at::Tensor& x, const Rows& rows) const;
@@ -90,7 +101,6 @@ class LinearGroup : public Host {
  private:
   friend struct HostFunction;
   std::vector<int64_t> offsets_;  // of each site's columns
-  at::Tensor bias_;               // fp32 [sum of out], or undefined
 };
 
 // Rows of a table [vocabulary, width] by token id.
@@ -106,14 +116,16 @@ class EmbeddingHost : public Host {
 // Rows of k widths are k vectors, each normed by itself: the heads of q and k.
 class NormHost : public Host {
  public:
-  NormHost(Site site, std::shared_ptr<HostedWeight> weight, double eps, double offset = 0)
-      : Host({std::move(site)}, std::move(weight)), eps_(eps), offset_(offset) {}
+  NormHost(Site site, std::shared_ptr<HostedWeight> weight, double eps, double offset = 0,
+           at::Tensor bias = {})
+      : Host({std::move(site)}, std::move(weight), std::move(bias)), eps_(eps), offset_(offset) {}
   // x [n, k width] -> [n, k width] of dtype `out`
   at::Tensor forward(const at::Tensor& x, const Rows& rows, at::ScalarType out = at::kFloat) const;
 
  protected:
-  // x [m, width], weight [width]
-  virtual at::Tensor apply(const at::Tensor& x, const at::Tensor& weight, at::ScalarType out) const;
+  // x [m, width], weight and bias [width]; no bias is undefined
+  virtual at::Tensor apply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                           at::ScalarType out) const;
   double eps_, offset_;
 };
 

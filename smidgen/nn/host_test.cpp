@@ -11,7 +11,8 @@
 namespace smidgen {
 namespace {
 
-// One attachment with the hooks it is told: x' = x * p0, y += y0 * p1 + x' p2^T, y' = y * p3.
+// One attachment with the hooks it is told: x' = x * p0, y += y0 * p1 + x' p2^T, y' = y * p3, and
+// weight 2 p2 and bias -p1 in place of the base's.
 class Toy : public Attachment {
  public:
   Toy(Hooks hooks, int64_t in, int64_t out, int seed) : Attachment(hooks, values(in, out, seed)) {}
@@ -22,6 +23,7 @@ class Toy : public Attachment {
   }
   at::Tensor post(const at::Tensor& y, const Tensors& p) const override { return y * p[3]; }
   at::Tensor weight(const Tensors& p) const override { return p[2] * 2; }
+  at::Tensor bias(const Tensors& p) const override { return -p[1]; }
 
  private:
   static Tensors values(int64_t in, int64_t out, int seed) {
@@ -122,7 +124,9 @@ INSTANTIATE_TEST_SUITE_P(
         Hooks{.post = true, .scales_bias = true}, Hooks{.weight = true},
         Hooks{.add = true, .add_needs_y0 = true}, Hooks{.pre = true, .add = true, .post = true},
         Hooks{.pre = true, .add = true, .post = true, .add_needs_y0 = true, .scales_bias = true},
-        Hooks{.pre = true, .add = true, .post = true, .weight = true}));
+        Hooks{.pre = true, .add = true, .post = true, .weight = true}, Hooks{.bias = true},
+        Hooks{.add = true, .bias = true}, Hooks{.weight = true, .bias = true},
+        Hooks{.post = true, .bias = true}, Hooks{.post = true, .bias = true, .scales_bias = true}));
 
 }  // namespace
 }  // namespace smidgen

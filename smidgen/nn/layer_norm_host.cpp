@@ -5,8 +5,8 @@
 namespace smidgen {
 
 at::Tensor LayerNormHost::apply(const at::Tensor& x, const at::Tensor& weight,
-                                at::ScalarType out) const {
-  return layer_norm(x, weight, bias_, eps_, out);
+                                const at::Tensor& bias, at::ScalarType out) const {
+  return layer_norm(x, weight, bias, eps_, out);
 }
 
 }  // namespace smidgen

@@ -9,15 +9,11 @@ namespace smidgen {
 class LayerNormHost : public NormHost {
  public:
   LayerNormHost(Site site, std::shared_ptr<HostedWeight> weight, at::Tensor bias, double eps)
-      : NormHost(std::move(site), std::move(weight), eps), bias_(std::move(bias)) {}
-  const at::Tensor* bias() const override { return &bias_; }
+      : NormHost(std::move(site), std::move(weight), eps, /*offset=*/0, std::move(bias)) {}
 
  protected:
-  at::Tensor apply(const at::Tensor& x, const at::Tensor& weight,
+  at::Tensor apply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                    at::ScalarType out) const override;
-
- private:
-  at::Tensor bias_;  // fp32 [width]
 };
 
 }  // namespace smidgen

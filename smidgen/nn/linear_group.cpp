@@ -9,7 +9,7 @@ namespace smidgen {
 
 LinearGroup::LinearGroup(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight,
                          at::Tensor bias)
-    : Host(std::move(sites), std::move(weight)), bias_(std::move(bias)) {
+    : Host(std::move(sites), std::move(weight), std::move(bias)) {
   offsets_.push_back(0);
   for (const Site& site : sites_) offsets_.push_back(offsets_.back() + site.out);
   SMIDGEN_ASSERT(weight_->original().out_features() == out_features());
@@ -25,9 +25,11 @@ struct Part {
   const std::vector<AttachmentPtr>* attachments;
   size_t first_parameter;  // in the flat list that the autograd function receives
   bool pre = false, post = false, add = false, scales_bias = false, needs_y0 = false;
-  const Attachment* replacement = nullptr;
+  const Attachment* replacement = nullptr;  // of the weight
+  const Attachment* own_bias = nullptr;     // in place of the base's
 
   bool own_product() const { return pre || replacement != nullptr; }
+  bool reads_input() const { return own_product() || add; }
 };
 
 std::vector<Part> parts_of(const LinearGroup& group, const Rows& rows) {
@@ -44,6 +46,7 @@ std::vector<Part> parts_of(const LinearGroup& group, const Rows& rows) {
         part.needs_y0 |= a->hooks().add_needs_y0;
         part.scales_bias |= a->hooks().scales_bias;
         if (a->hooks().weight) part.replacement = a.get();
+        if (a->hooks().bias) part.own_bias = a.get();
         parameters += a->parameters().size();
       }
       parts.push_back(part);
@@ -123,11 +126,20 @@ Tensors post_chain(const Part& part, const at::Tensor& y, const Tensors& all) {
   return chain;
 }
 
-size_t index_of_replacement(const Part& part) {
+size_t index_of(const Attachment* wanted, const Part& part) {
   for (size_t k = 0; k < part.attachments->size(); ++k) {
-    if ((*part.attachments)[k].get() == part.replacement) return k;
+    if ((*part.attachments)[k].get() == wanted) return k;
   }
-  SMIDGEN_ASSERT(!"part without a replacement");
+  SMIDGEN_ASSERT(!"not an attachment of this part");
+}
+
+// The bias of a part, fp32 [out]: an attachment's, else the base's, else undefined.
+at::Tensor bias_of(const Part& part, const LinearGroup& group, const Tensors& all) {
+  if (part.own_bias)
+    return part.own_bias->bias(parameters_of(part, index_of(part.own_bias, part), all));
+  if (!group.bias()) return {};
+  const auto [col0, col1] = group.weight_rows(part.site);
+  return group.bias()->narrow(0, col0, col1 - col0);
 }
 
 struct HostCall : torch::CustomClassHolder {
@@ -176,19 +188,22 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
       const auto [col0, col1] = group.weight_rows(part.site);
       at::Tensor y = out.narrow(0, part.segment.begin, part.segment.end - part.segment.begin)
                          .narrow(1, col0, col1 - col0);
+      const at::Tensor b = bias_of(part, group, parameters);
       if (part.attachments->empty()) {
-        if (group.bias_.defined()) y.add_(group.bias_.narrow(0, col0, col1 - col0));
+        if (b.defined()) y.add_(b);
         continue;
       }
-      const at::Tensor input = pre_chain(part, inputs.rows(part.segment), parameters).back();
+      const at::Tensor input = part.reads_input()
+                                   ? pre_chain(part, inputs.rows(part.segment), parameters).back()
+                                   : at::Tensor();
       if (part.replacement) {
-        const at::Tensor w =
-            part.replacement->weight(parameters_of(part, index_of_replacement(part), parameters));
+        const at::Tensor w = part.replacement->weight(
+            parameters_of(part, index_of(part.replacement, part), parameters));
         y.copy_(dense_matmul(input, w, base));
       } else if (part.pre) {
         y.copy_(base.matmul_rows(input, col0, col1));
       }
-      save_x |= part.own_product() || part.add;
+      save_x |= part.reads_input();
       const at::Tensor y0 =
           part.needs_y0 ? y.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true) : at::Tensor();
       if (part.needs_y0) saved.push_back(grad_begin ? kept(y, part.segment, grad_begin) : y0);
@@ -198,14 +213,12 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
           if (a.hooks().add) y.add_(a.add(input, y0, parameters_of(part, k, parameters)));
         }
       }
-      const bool bias = group.bias_.defined();
-      const at::Tensor b = bias ? group.bias_.narrow(0, col0, col1 - col0) : at::Tensor();
-      if (bias && part.scales_bias) y.add_(b);
+      if (b.defined() && part.scales_bias) y.add_(b);
       if (part.post) {
         saved.push_back(kept(y, part.segment, grad_begin));
         y.copy_(post_chain(part, grad_begin ? float32(y) : saved.back(), parameters).back());
       }
-      if (bias && !part.scales_bias) y.add_(b);
+      if (b.defined() && !part.scales_bias) y.add_(b);
     }
     const at::Tensor trained_x =
         grad_begin ? x.narrow(0, grad_begin, x.size(0) - grad_begin).clone() : x;
@@ -260,6 +273,11 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
           slot = slot.defined() ? slot + g[i] : g[i];
         }
       };
+      const auto keep_bias = [&] {
+        const size_t k = index_of(part.own_bias, part);
+        keep(k, part.own_bias->bias_backward(parameters_of(part, k, parameters), d.sum(0)));
+      };
+      if (part.own_bias && !part.scales_bias) keep_bias();
       if (part.post) {
         const Tensors chain = post_chain(part, y_before_post, parameters);
         size_t link = chain.size() - 1;
@@ -271,8 +289,9 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
           keep(k, g.parameters);
         }
       }
+      if (part.own_bias && part.scales_bias) keep_bias();
       const Tensors inputs =
-          saved.back().defined() ? pre_chain(part, inputs_of.rows(segment), parameters) : Tensors{};
+          part.reads_input() ? pre_chain(part, inputs_of.rows(segment), parameters) : Tensors{};
       at::Tensor dx;
       at::Tensor dy0_part = d;
       for (size_t k = 0; part.add && k < part.attachments->size(); ++k) {
@@ -284,7 +303,7 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
         keep(k, g.parameters);
       }
       if (part.replacement) {
-        const size_t k = index_of_replacement(part);
+        const size_t k = index_of(part.replacement, part);
         const Tensors p = parameters_of(part, k, parameters);
         const at::Tensor w = part.replacement->weight(p);
         const at::Tensor dense = dense_matmul_t(dy0_part, w, base);
@@ -356,7 +375,7 @@ at::Tensor LinearGroup::forward_ref(const at::Tensor& x, const Rows& rows) const
       const at::Tensor input = pre_chain(part, float32(xs), all).back();
       const at::Tensor w =
           part.replacement
-              ? part.replacement->weight(parameters_of(part, index_of_replacement(part), all))
+              ? part.replacement->weight(parameters_of(part, index_of(part.replacement, part), all))
               : dense.narrow(0, col0, col1 - col0);
       const at::Tensor y0 = at::linear(input, w);
       at::Tensor y = y0;
@@ -364,7 +383,7 @@ at::Tensor LinearGroup::forward_ref(const at::Tensor& x, const Rows& rows) const
         const Attachment& a = *(*part.attachments)[k];
         if (a.hooks().add) y = y + a.add(input, y0, parameters_of(part, k, all));
       }
-      const at::Tensor b = bias_.defined() ? bias_.narrow(0, col0, col1 - col0) : at::Tensor();
+      const at::Tensor b = bias_of(part, *this, all);
       if (b.defined() && part.scales_bias) y = y + b;
       y = post_chain(part, y, all).back();
       if (b.defined() && !part.scales_bias) y = y + b;

@@ -7,13 +7,18 @@
 namespace smidgen {
 
 size_t Model::weight_bytes() const {
-  std::set<const HostedWeight*> seen;
+  std::set<const BaseWeight*> seen;
   size_t bytes = 0;
   for (const auto& host : hosts_) {
-    const HostedWeight* weight = host->shared_weight().get();
-    if (weight && seen.insert(weight).second) bytes += weight->original().bytes();
+    const BaseWeight& weight = host->weight().original();
+    if (seen.insert(&weight).second) bytes += weight.bytes();
   }
   return bytes;
+}
+
+bool Model::tied(const Site& site) const {
+  if (site.tied_to.empty()) return false;
+  return &find(site.name).host->weight().current() == &find(site.tied_to).host->weight().current();
 }
 
 HostSite Model::find(const std::string& site) const {

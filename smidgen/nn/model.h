@@ -67,6 +67,8 @@ class Model {
 
   const std::vector<Site>& sites() const { return sites_; }
   HostSite find(const std::string& site) const;  // not_found with the nearest names
+  // True while the site's weight is its owner's. A merged adapter may have moved them apart.
+  bool tied(const Site& site) const;
   const std::vector<std::unique_ptr<Host>>& hosts() const { return hosts_; }
 
  protected:

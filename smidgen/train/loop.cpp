@@ -38,7 +38,8 @@ int64_t total_steps(const TrainConfig& config, const Dataset& data) {
 Loop::Loop(LoopSetup setup)
     : s_(std::move(setup)),
       total_(total_steps(s_.config, s_.data)),
-      loader_(s_.data.unit_lengths(), loader_config(s_.config)),
+      lengths_(s_.data.unit_lengths()),
+      loader_(lengths_, loader_config(s_.config)),
       watchdog_(s_.config.watchdog),
       checkpoints_(s_.run.checkpoints()) {
   if (!s_.config.policy.name.empty())
@@ -116,7 +117,11 @@ double Loop::accumulate(const Step& step, Tally& tally) {
   const LossScene scene{s_.model, s_.data, s_.slot};
   s_.objective.begin(scene, step.micro);
   double loss = 0;
+  int64_t rows = 0;
   for (const auto& micro : step.micro) {
+    const DropoutScope dropping(s_.adapter.dropout(), static_cast<uint64_t>(s_.config.seed),
+                                static_cast<uint64_t>(state_.step), rows);
+    for (const int64_t unit : micro) rows += lengths_[static_cast<size_t>(unit)];
     const at::Tensor sum = s_.objective.sum(scene, micro, tally);
     loss += sum.item<double>();
     if (sum.requires_grad()) sum.backward();

@@ -102,6 +102,7 @@ class Loop {
 
   LoopSetup s_;
   int64_t total_;
+  std::vector<int32_t> lengths_;  // of the units, in tokens
   Loader loader_;
   Watchdog watchdog_;
   std::unique_ptr<Policy> policy_;

@@ -246,6 +246,54 @@ def adapter_of_unknown_type(to):
 
 
 @thing
+def adapter_of_dora(to):
+    return write_adapter(to, use_dora=True)
+
+
+@thing
+def adapter_of_pissa(to):
+    return write_adapter(to, init_lora_weights="pissa_niter_4")
+
+
+@thing
+def adapter_with_its_name_in_tensors(to):
+    named = {n.replace(".weight", ".default.weight"): x for n, x in adapter_tensors().items()}
+    return write_adapter(to, named)
+
+
+@thing
+def folder_of_one_adapter(to):
+    write_adapter(to / "fr")
+    return to
+
+
+@thing
+def folder_of_two_adapters(to):
+    write_adapter(to / "fr")
+    write_adapter(to / "de")
+    return to
+
+
+@thing
+def adapter_of_another_base(to):
+    write_adapter(to)
+    (to / "smidgen.json").write_text(json.dumps({"base_digest": "123456789abcdef0" * 4}))
+    return to
+
+
+@thing
+def adapter_with_a_resized_embedding(to):
+    named = adapter_tensors() | {"base_model.model.model.embed_tokens.weight": np.zeros((tiny.vocab_size() + 3, 96), np.float32)}
+    return write_adapter(to, named, modules_to_save=["embed_tokens"])
+
+
+@thing
+def adapter_with_a_copied_norm(to):
+    named = adapter_tensors() | {"base_model.model.model.norm.weight": np.ones(96, np.float32)}
+    return write_adapter(to, named, modules_to_save=["model.norm"])
+
+
+@thing
 def adapter_with_unknown_key(to):
     return write_adapter(to, lora_magic=3)
 

@@ -2,6 +2,7 @@
 // line.
 #include <csignal>
 #include <iostream>
+#include <sstream>
 #include <unistd.h>
 
 #include "smidgen/base/console.h"
@@ -28,9 +29,11 @@ void fields(V& v, ChatConfig& c) {
 }
 
 constexpr const char* kHelp =
-    "/reset   forget the conversation\n"
-    "/exit    leave (so does Ctrl-D)\n"
-    "/help    this list\n"
+    "/reset            forget the conversation\n"
+    "/adapter          list the adapters\n"
+    "/adapter NAME...  go on with these; none is the base alone\n"
+    "/exit             leave (so does Ctrl-D)\n"
+    "/help             this list\n"
     "Ctrl-C stops an answer; twice, it leaves.\n";
 
 class Conversation {
@@ -47,6 +50,29 @@ class Conversation {
   void reset() {
     messages_ = Json::array();
     if (!system_.empty()) messages_.push_back({{"role", "system"}, {"content", system_}});
+  }
+
+  // Other adapters from the next answer on. The conversation so far stays.
+  void adapter(const std::string& words) {
+    std::istringstream in(words);
+    Mix mix;
+    bool any = false;
+    for (std::string word; in >> word; any = true) {
+      if (word != "none") mix.push_back({word, 1});
+      for (const Share& share : loaded_.mix) {
+        if (share.name == word) mix.back().scale = share.scale;
+      }
+    }
+    if (!any) {
+      const auto& names = loaded_.adapters->names();
+      log_line(names.empty() ? std::string("there are no adapters") : join(names));
+      return;
+    }
+    try {
+      loaded_.slot = loaded_.adapters->slot(mix);
+    } catch (const Error& error) {
+      log_note(error.message(), error.hint().empty() ? "" : "; ", error.hint());
+    }
   }
 
   void say(const std::string& text) {
@@ -118,6 +144,8 @@ void run_chat(const Invocation& invocation) {
       talk.reset();
     } else if (line == "/help") {
       console().print(kHelp);
+    } else if (line == "/adapter" || line.starts_with("/adapter ")) {
+      talk.adapter(line.substr(8));
     } else if (line.starts_with("/") && line.find(' ') == std::string::npos) {
       log_note("there is no command ", line, "; /help lists them");
     } else {

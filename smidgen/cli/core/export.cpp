@@ -28,9 +28,10 @@ void fields(V& v, ExportConfig& c) {
   v("out", c.out,
     {.help = "Folder or GGUF file to write; it must be new or empty", .required = true});
   v.choice(
-      "format", c.format, {"auto", "hf", "gguf", "gguf-lora"},
-      {.help = "hf: a model folder; gguf: a model file; gguf-lora: the adapters alone, as a GGUF "
-               "file; auto: gguf where the name ends so, else hf"});
+      "format", c.format, {"auto", "hf", "gguf", "gguf-lora", "peft"},
+      {.help =
+           "hf: a model folder; gguf: a model file; gguf-lora: the adapters alone, as a GGUF "
+           "file; peft: the one adapter, as a folder; auto: gguf where the name ends so, else hf"});
   v.choice("dtype_out", c.dtype_out, {"native", "fp32", "bf16", "fp16", "q8_0", "q4_0", "q4_1"},
            {.help = "Format of the weights; native is that of the files, fp32 for block formats; "
                     "q8_0, q4_0 and q4_1 are for GGUF"});
@@ -42,8 +43,14 @@ void fields(V& v, ExportConfig& c) {
 
 std::vector<const Adapter*> pointers(const LoadedModel& loaded) {
   std::vector<const Adapter*> adapters;
-  for (const auto& adapter : loaded.adapters) adapters.push_back(adapter.get());
+  for (const Share& share : loaded.mix) adapters.push_back(&loaded.adapters->find(share.name));
   return adapters;
+}
+
+std::vector<double> scales(const LoadedModel& loaded) {
+  std::vector<double> all;
+  for (const Share& share : loaded.mix) all.push_back(share.scale);
+  return all;
 }
 
 // Where the result of --verify is kept.
@@ -54,7 +61,7 @@ fs::path report_path(const fs::path& out, bool folder) {
 Json verified(const ExportConfig& config, const LoadedModel& loaded, bool folder) {
   // Every value is written as it is, unless it is rounded to another format or is a merged sum.
   const bool lossless =
-      config.dtype_out == "fp32" || (config.dtype_out == "native" && loaded.adapters.empty());
+      config.dtype_out == "fp32" || (config.dtype_out == "native" && loaded.mix.empty());
   const Verification v = verify(*loaded.model, loaded.files, config.out, lossless);
   write_file(report_path(config.out, folder), Json{{"verify", v.to_json()}}.dump(2) + "\n");
   require_equal(v, config.out);
@@ -65,14 +72,25 @@ void export_adapter(const ExportConfig& config) {
   if (config.verify)
     throw Error(ErrorKind::usage, "an adapter alone has no logits to compare", "--verify",
                 "leave it out, or write a model: --format gguf");
-  check_new_file(config.out);
+  const bool peft = config.format == "peft";
+  if (!peft) check_new_file(config.out);
   const LoadedModel loaded = open_detached(config.model, {.dtype = "fp32"});
-  if (loaded.adapters.empty())
+  if (loaded.mix.empty())
     throw Error(ErrorKind::usage, "there is no adapter to write", "--adapter");
-  const std::vector<const Adapter*> adapters = pointers(loaded);
-  write_gguf_adapter(*loaded.model,
-                     combine(*loaded.model, adapters, std::vector<double>(adapters.size(), 1.0)),
-                     config.out, config.dtype_out);
+  if (peft) {
+    if (loaded.mix.size() != 1 || loaded.mix.front().scale != 1)
+      throw Error(ErrorKind::unsupported,
+                  "scaled or summed adapters cannot be written as one PEFT folder", "--format peft",
+                  "give one --adapter at scale 1, or write a model");
+    const Adapter& adapter = *pointers(loaded).front();
+    return adapter.save(config.out, /*base=*/"", adapter.sidecar());
+  }
+  const Combined sums = combine(*loaded.model, pointers(loaded), scales(loaded));
+  if (!sums.biases.empty()) {
+    throw Error(ErrorKind::unsupported, "a GGUF adapter has no place for trained biases",
+                sums.biases.begin()->first, "merge it into the base: --format gguf");
+  }
+  write_gguf_adapter(*loaded.model, sums.weights, config.out, config.dtype_out);
 }
 
 Json export_model(const ExportConfig& config, bool folder) {
@@ -82,7 +100,7 @@ Json export_model(const ExportConfig& config, bool folder) {
       config.model,
       {.dtype = "fp32", .base_format = config.dtype_out == "native" ? "native" : "fp32"});
   const std::vector<const Adapter*> adapters = pointers(loaded);
-  if (!adapters.empty()) merge(*loaded.model, adapters, std::vector<double>(adapters.size(), 1.0));
+  if (!adapters.empty()) merge(*loaded.model, adapters, scales(loaded));
   if (folder) {
     write_hf_folder(*loaded.model, loaded.files, config.out,
                     {.dtype = config.dtype_out, .shard_bytes = config.shard_size});
@@ -97,7 +115,7 @@ Json export_model(const ExportConfig& config, bool folder) {
 void run_export(const Invocation& invocation) {
   const auto config = read_config<ExportConfig>(invocation.recipe.values);
   Json result = {{"out", config.out.string()}};
-  if (config.format == "gguf-lora") {
+  if (config.format == "gguf-lora" || config.format == "peft") {
     export_adapter(config);
   } else {
     const bool gguf =

@@ -78,11 +78,11 @@ void run_forward(const Invocation& invocation) {
                 "", "give one of them: --ids 1,2,3 or --text 'some words'");
   }
   LoadedModel loaded = open(config.model);
-  if (config.gradients && loaded.adapters.size() != 1) {
+  if (config.gradients && loaded.mix.size() != 1) {
     throw Error(ErrorKind::usage,
-                loaded.adapters.empty() ? "there is no adapter, so nothing has a gradient"
-                                        : str("gradients of ", loaded.adapters.size(),
-                                              " adapters at once would share names"),
+                loaded.mix.empty() ? "there is no adapter, so nothing has a gradient"
+                                   : str("gradients of ", loaded.mix.size(),
+                                         " adapters at once would share names"),
                 "--gradients", "give one --adapter");
   }
   const std::vector<int32_t> ids = ids_of(config, loaded);
@@ -100,7 +100,7 @@ void run_forward(const Invocation& invocation) {
   if (!config.gradients) return;
   batch.targets = next_token_targets(batch.main);
   batch.answers = static_cast<int64_t>(ids.size()) - 1;
-  Adapter& adapter = *loaded.adapters.front();
+  Adapter& adapter = loaded.adapters->find(loaded.mix.front().name);
   adapter.store().zero_grad();
   if (batch.answers > 0) model.loss_sum(hidden, batch).backward();
   write_gradients(*config.gradients, adapter);

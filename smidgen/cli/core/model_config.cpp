@@ -1,5 +1,8 @@
 #include "smidgen/cli/core/model_config.h"
 
+#include <charconv>
+#include <cmath>
+
 #include "smidgen/convert/gguf_adapter.h"
 
 namespace smidgen {
@@ -16,18 +19,75 @@ const ChatTemplate* LoadedModel::chat_template(const std::string& choice) {
   return template_.get();
 }
 
+AdapterChoice parse_adapter(const std::string& text) {
+  AdapterChoice choice{.path = text};
+  const size_t equals = text.find('=');
+  if (!path_exists(text) && equals != std::string::npos && equals > 0 && text.find('/') > equals) {
+    choice.name = text.substr(0, equals);
+    choice.path = text.substr(equals + 1);
+  }
+  const std::string rest = choice.path.string();
+  const size_t colon = rest.rfind(':');
+  if (!path_exists(rest) && colon != std::string::npos) {
+    const std::string digits = rest.substr(colon + 1);
+    const auto [end, code] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), choice.scale);
+    if (code != std::errc() || end != digits.data() + digits.size() ||
+        !std::isfinite(choice.scale)) {
+      throw Error(ErrorKind::usage, str("'", digits, "' is not a scale"), str("--adapter ", text),
+                  "write PATH:SCALE, for example run/adapter:0.5");
+    }
+    choice.path = rest.substr(0, colon);
+  }
+  if (choice.name.empty()) {
+    const fs::path path = choice.path.filename().empty() ? choice.path.parent_path() : choice.path;
+    choice.name = path.filename().string();
+    if (choice.name == "adapter" && path.has_parent_path() &&
+        !path.parent_path().filename().empty())
+      choice.name = path.parent_path().filename().string();
+  }
+  return choice;
+}
+
+namespace {
+
+// Adapters that smidgen trained say which base they belong to; those of PEFT do not.
+void check_base(const AdapterFiles& adapter, const ModelFiles& base, bool allow_other) {
+  const auto recorded =
+      adapter.sidecar.is_object() ? adapter.sidecar.find("base_digest") : adapter.sidecar.end();
+  if (allow_other || recorded == adapter.sidecar.end() || !recorded->is_string()) return;
+  const std::string digest = base.digest();
+  if (*recorded == digest) return;
+  throw Error(ErrorKind::mismatch,
+              str("the adapter was trained on the base with digest ",
+                  recorded->get<std::string>().substr(0, 12), ", and ", base.path.string(),
+                  " has digest ", digest.substr(0, 12)),
+              (adapter.path / "smidgen.json").string(),
+              "give it the base it was trained on, or --allow-other-base");
+}
+
+}  // namespace
+
 LoadedModel open_detached(const ModelChoice& choice, const LoadOptions& options) {
   LoadedModel loaded;
   loaded.files = open_model(choice.model);
-  std::vector<fs::path> folders = loaded.files.adapters;
-  folders.insert(folders.end(), choice.adapter.begin(), choice.adapter.end());
+  std::vector<AdapterChoice> choices;
+  for (const fs::path& folder : loaded.files.adapters)
+    choices.push_back(parse_adapter(folder.string()));
+  for (const std::string& text : choice.adapter) choices.push_back(parse_adapter(text));
   // Read before the base is: a mistyped name must not cost the time of loading.
   std::vector<AdapterFiles> files;
-  for (const fs::path& folder : folders) files.push_back(open_adapter(folder, loaded.files));
+  for (const AdapterChoice& c : choices) {
+    files.push_back(open_adapter(c.path, loaded.files));
+    check_base(files.back(), loaded.files, choice.allow_other_base);
+  }
   loaded.model = load_model(loaded.files, options);
-  for (const AdapterFiles& f : files) {
-    loaded.adapters.push_back(
-        Adapter::load(*loaded.model, f, {.allow_config_keys = choice.allow_config_key}));
+  loaded.adapters = std::make_unique<AdapterSet>(*loaded.model);
+  for (size_t i = 0; i < files.size(); ++i) {
+    loaded.adapters->add(
+        choices[i].name,
+        Adapter::load(*loaded.model, files[i], {.allow_config_keys = choice.allow_config_key}));
+    loaded.mix.push_back({choices[i].name, choices[i].scale});
   }
   return loaded;
 }
@@ -35,8 +95,7 @@ LoadedModel open_detached(const ModelChoice& choice, const LoadOptions& options)
 LoadedModel open(const ModelConfig& config) {
   LoadedModel loaded =
       open_detached(config.choice, {.dtype = config.dtype, .base_format = config.base_format});
-  loaded.slot = loaded.adapters.empty() ? 0 : 1;
-  for (const auto& adapter : loaded.adapters) adapter->attach(*loaded.model, loaded.slot);
+  loaded.slot = loaded.adapters->slot(loaded.mix);
   return loaded;
 }
 

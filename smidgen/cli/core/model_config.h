@@ -8,7 +8,7 @@
 #include "smidgen/base/schema.h"
 #include "smidgen/io/model_files.h"
 #include "smidgen/kernels/formats/registry.h"
-#include "smidgen/methods/adapter.h"
+#include "smidgen/methods/adapter_set.h"
 #include "smidgen/text/chat_template.h"
 #include "smidgen/text/tokenizer.h"
 
@@ -19,6 +19,7 @@ struct ModelChoice {
   std::string model;
   std::vector<std::string> adapter;
   std::vector<std::string> allow_config_key;
+  bool allow_other_base = false;
 };
 
 // Which model, and how it computes.
@@ -32,9 +33,12 @@ template <class V>
 void fields(V& v, ModelChoice& c) {
   v("model", c.model, {.help = "Model folder, GGUF file, or BASE+ADAPTER", .required = true});
   v("adapter", c.adapter,
-    {.help = "Adapters, applied in order: folders of PEFT or mlx-lm, GGUF files"});
+    {.help = "Adapters, summed: PATH, PATH:SCALE or NAME=PATH; folders of PEFT or mlx-lm, GGUF "
+             "files"});
   v("allow_config_key", c.allow_config_key,
     {.help = "Keys of adapter_config.json that are let through unread"});
+  v("allow_other_base", c.allow_other_base,
+    {.help = "Use an adapter on another base than it was trained on"});
 }
 
 template <class V>
@@ -51,8 +55,9 @@ void fields(V& v, ModelConfig& c) {
 struct LoadedModel {
   ModelFiles files;
   std::unique_ptr<Model> model;
-  std::vector<std::unique_ptr<Adapter>> adapters;
-  int slot = 0;  // 1 when there are adapters
+  std::unique_ptr<AdapterSet> adapters;  // never null
+  Mix mix;                               // all of them, in the order given
+  int slot = 0;                          // of the mix; 0 when there are no adapters
 
   // Read when first asked for: a call with token ids needs neither.
   const Tokenizer& tokenizer();
@@ -65,7 +70,17 @@ struct LoadedModel {
   bool template_read_ = false;
 };
 
-// The model with its adapters attached at slot 1.
+// One adapter on the command line: [NAME=]PATH[:SCALE]. A path that exists as written wins over
+// both cuts. Without a name it is called after its folder, or after the folder around it where that
+// one is just called "adapter", as in a run.
+struct AdapterChoice {
+  std::string name;
+  fs::path path;
+  double scale = 1;
+};
+AdapterChoice parse_adapter(const std::string& text);
+
+// The model with its adapters attached.
 LoadedModel open(const ModelConfig& config);
 // The same without attaching.
 LoadedModel open_detached(const ModelChoice& choice, const LoadOptions& options);

@@ -144,7 +144,7 @@ class Tuner {
                       ", and the model's context holds ", loaded_.model->context(), " tokens"),
                   call_.recipe.where("max_length"));
     }
-    if (!loaded_.adapters.empty()) {
+    if (!loaded_.mix.empty()) {
       throw Error(ErrorKind::unsupported, "tuning on top of another adapter is not possible yet",
                   "adapter", "export BASE+ADAPTER to a folder first, and tune that");
     }
