@@ -54,7 +54,7 @@ class Adapter {
   const Method& method() const { return *method_; }
   const Json& config() const { return config_; }
   const Plan& plan() const { return plan_; }
-  const Part& part(const SitePlan& site) const { return site.part ? *site.part : *method_; }
+  const SitePart& part(const SitePlan& site) const { return site.part ? *site.part : *method_; }
   ParamStore& store() { return store_; }
   const ParamStore& store() const { return store_; }
   Tensors values(const SitePlan& site) const;       // leaves of the graph, in the plan's order

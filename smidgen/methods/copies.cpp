@@ -42,7 +42,7 @@ class CopyAttachment : public Attachment {
   Site site_;
 };
 
-class ModuleCopy : public Part {
+class ModuleCopy : public SitePart {
  public:
   void init(const SitePlan& site, const std::vector<Parameter*>& p, const BaseView& base,
             const Json&, uint64_t) const override {
@@ -66,7 +66,7 @@ class ModuleCopy : public Part {
   }
 };
 
-class BiasCopy : public Part {
+class BiasCopy : public SitePart {
  public:
   void init(const SitePlan&, const std::vector<Parameter*>& p, const BaseView& base, const Json&,
             uint64_t) const override {
@@ -96,7 +96,7 @@ class FixedAttachment : public Attachment {
   at::Tensor weight_;
 };
 
-class FixedWeight : public Part {
+class FixedWeight : public SitePart {
  public:
   void init(const SitePlan&, const std::vector<Parameter*>&, const BaseView&, const Json&,
             uint64_t) const override {}
@@ -155,7 +155,7 @@ at::Tensor rows_before(const SitePlan& site, const BaseView& base) {
   return at::cat(rows, 0);
 }
 
-class TokenRows : public Part {
+class TokenRows : public SitePart {
  public:
   void init(const SitePlan& site, const std::vector<Parameter*>& p, const BaseView& base,
             const Json&, uint64_t) const override {

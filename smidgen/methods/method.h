@@ -35,7 +35,7 @@ struct Capabilities {
   Artefact artefact = Artefact::adapter;
 };
 
-class Part;
+class SitePart;
 
 // A second name under which a parameter stands in the file: PEFT writes what two tied modules share
 // once for each.
@@ -51,7 +51,7 @@ struct SitePlan {
   Site site;
   std::vector<ParamSpec> parameters;
   Json settings = Json::object();
-  const Part* part = nullptr;  // what acts there; null: the method
+  const SitePart* part = nullptr;  // what acts there; null: the method
   std::vector<Alias> aliases = {};
   Tensors constants = {};  // values that come with the adapter and are not trained
 };
@@ -78,9 +78,9 @@ struct AttachOptions {
 };
 
 // Something that is put at a site: how its parameters start, what they do, and what they amount to.
-class Part {
+class SitePart {
  public:
-  virtual ~Part() = default;
+  virtual ~SitePart() = default;
 
   // Starting values of one site's parameters, in the order of the plan.
   virtual void init(const SitePlan& site, const std::vector<Parameter*>& parameters,
@@ -104,7 +104,7 @@ class Part {
 // Keys of adapter_config.json that belong to the folder, not to the method.
 const std::vector<std::string>& adapter_keys();
 
-class Method : public Part {
+class Method : public SitePart {
  public:
   virtual std::string summary() const = 0;    // one line, for `list` and --help
   virtual std::string source() const = 0;     // paper, arXiv id
