@@ -49,7 +49,8 @@ struct ModelOptions {
   std::string base_format =
       "native";  // how the frozen weights lie in memory: native, fp32, bf16, ...
   std::vector<std::string> allow_config_keys =
-      {};  // keys of adapter_config.json that are let through unread
+      {};                         // keys of adapter_config.json that are let through unread
+  bool allow_other_base = false;  // take an adapter that was trained on another base
 };
 
 struct Message {
@@ -141,12 +142,13 @@ class Model {
   Score score(const std::vector<std::string>& files, const ScoreOptions& options = {}) const;
 
   // Adapters. Loading one changes nothing until it is used; a name that is taken is an Error usage.
-  void load_adapter(const std::string& name, const std::string& folder);
+  // A folder of PEFT or mlx-lm, or a GGUF file.
+  void load_adapter(const std::string& name, const std::string& path);
   // Frees it. Throws usage while it is in use.
   void unload_adapter(const std::string& name);
-  // These and no others from now on; none is the bare base. At weight 1 they are computed beside
-  // the base; other weights need methods that are linear in their delta, and stand in a second copy
-  // of the touched weights. The base itself is never written to, so going back gives its bits.
+  // These and no others from now on; none is the bare base. They are computed beside the base,
+  // which is never written to, so going back gives its bits. A weight other than 1 needs a method
+  // that is linear in its delta (unsupported otherwise).
   void use(const std::vector<AdapterUse>& adapters);
   std::vector<std::string> adapters() const;  // loaded, in the order of loading
   std::vector<AdapterUse> in_use() const;

@@ -1,5 +1,4 @@
 #include <atomic>
-#include <map>
 #include <mutex>
 #include <thread>
 
@@ -11,6 +10,7 @@
 #include "smidgen/base/memory.h"
 #include "smidgen/cli/core/generate_config.h"
 #include "smidgen/cli/core/model_config.h"
+#include "smidgen/convert/gguf_adapter.h"
 #include "smidgen/convert/hf_folder.h"
 #include "smidgen/eval/evaluate.h"
 #include "smidgen/methods/merge.h"
@@ -69,58 +69,19 @@ Json messages_of(const std::vector<Message>& conversation) {
 
 struct Model::State {
   LoadedModel loaded;
-  std::map<std::string, std::unique_ptr<Adapter>> adapters;
-  std::vector<std::string> order;
-  std::vector<AdapterUse> used;
-  std::vector<std::string> allow;
-  int slot = 0;  // 1 while adapters are attached there
+  ModelOptions load_options;
   std::mutex mutex;
   std::atomic<std::thread::id> owner;
 
   smidgen::Model& model() { return *loaded.model; }
+  AdapterSet& adapters() { return *loaded.adapters; }
 
-  void add(const std::string& name, std::unique_ptr<Adapter> adapter) {
-    if (!adapters.emplace(name, std::move(adapter)).second) {
-      throw Error(ErrorKind::usage, str("an adapter '", name, "' is loaded already"), "",
-                  "unload it first, or choose another name");
-    }
-    order.push_back(name);
-  }
-
+  // One that fails leaves in use what was.
   void use(const std::vector<AdapterUse>& wanted) {
-    std::vector<const Adapter*> chosen;
-    std::vector<double> weights;
-    bool plain = true;
-    for (const AdapterUse& use : wanted) {
-      const auto found = adapters.find(use.name);
-      if (found == adapters.end()) {
-        throw Error(ErrorKind::not_found, str("no adapter '", use.name, "' is loaded"), "",
-                    did_you_mean(use.name, order, str("loaded: ", join(order))));
-      }
-      chosen.push_back(found->second.get());
-      weights.push_back(use.weight);
-      plain &= use.weight == 1;
-    }
-    clear();
-    try {
-      if (plain) {
-        for (const Adapter* adapter : chosen) adapter->attach(model(), 1);
-        slot = chosen.empty() ? 0 : 1;
-      } else {
-        merge(model(), chosen, weights);
-      }
-    } catch (...) {
-      clear();  // what was touched before it failed
-      throw;
-    }
-    used = wanted;
-  }
-
-  void clear() {
-    smidgen::Adapter::detach(model(), 1);
-    unmerge(model());
-    slot = 0;
-    used.clear();
+    Mix mix;
+    for (const AdapterUse& use : wanted) mix.push_back({use.name, use.weight});
+    loaded.slot = adapters().slot(mix);
+    loaded.mix = std::move(mix);
   }
 
   Generation generate(std::vector<int32_t> ids, const GenerateOptions& o, Callback& callback) {
@@ -143,8 +104,8 @@ struct Model::State {
       };
     }
     const auto prompt_tokens = static_cast<int64_t>(ids.size());
-    smidgen::Generation made =
-        smidgen::generate(model(), {.ids = std::move(ids), .slot = slot, .stream = 0}, options);
+    smidgen::Generation made = smidgen::generate(
+        model(), {.ids = std::move(ids), .slot = loaded.slot, .stream = 0}, options);
     return {std::move(made.text), std::move(made.ids), prompt_tokens, finish_of(made.finish)};
   }
 };
@@ -213,20 +174,14 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   return guarded([&] {
     const auto config = read_config<ModelConfig>({{"model", path},
                                                   {"allow_config_key", options.allow_config_keys},
+                                                  {"allow_other_base", options.allow_other_base},
                                                   {"dtype", options.dtype},
                                                   {"base_format", options.base_format}});
     auto state = std::make_unique<State>();
-    state->allow = options.allow_config_keys;
+    state->load_options = options;
     state->loaded =
         open_detached(config.choice, {.dtype = config.dtype, .base_format = config.base_format});
-    std::vector<AdapterUse> used;
-    for (size_t i = 0; i < state->loaded.adapters.size(); ++i) {
-      const std::string name = state->loaded.files.adapters[i].filename().string();
-      state->add(name, std::move(state->loaded.adapters[i]));
-      used.push_back({name});
-    }
-    state->loaded.adapters.clear();
-    state->use(used);
+    state->loaded.slot = state->adapters().slot(state->loaded.mix);
     return Model(std::move(state));
   });
 }
@@ -277,7 +232,7 @@ std::vector<float> Model::logits(std::span<const int32_t> ids) const {
                   str("token id ", id, " is outside the vocabulary of ", s.model().vocabulary()),
                   "ids");
     }
-    const Stream stream = make_stream(ids, s.slot);
+    const Stream stream = make_stream(ids, s.loaded.slot);
     const at::Tensor hidden = s.model().forward(stream);
     const at::Tensor scores = s.model().logits(hidden, *stream.rows).contiguous();
     const float* first = scores.const_data_ptr<float>();
@@ -295,7 +250,7 @@ Score Model::score(const std::vector<std::string>& files, const ScoreOptions& op
     const Dataset data =
         load_dataset(paths, s.loaded.tokenizer(), s.loaded.chat_template(), data_options);
     EvalOptions eval;
-    eval.slot = s.slot;
+    eval.slot = s.loaded.slot;
     eval.micro_tokens = options.micro_tokens;
     eval.stop = [&] { return callback.stopped(); };
     if (options.on_progress) {
@@ -308,25 +263,24 @@ Score Model::score(const std::vector<std::string>& files, const ScoreOptions& op
   });
 }
 
-void Model::load_adapter(const std::string& name, const std::string& folder) {
+void Model::load_adapter(const std::string& name, const std::string& path) {
   call(*state_, [&](State& s, Callback&) {
-    if (name.empty()) throw Error(ErrorKind::usage, "an adapter needs a name", folder);
-    s.add(name, Adapter::load(s.model(), fs::path(folder), {.allow_config_keys = s.allow}));
+    if (name.empty()) throw Error(ErrorKind::usage, "an adapter needs a name", path);
+    const AdapterFiles files = open_adapter(path, s.loaded.files);
+    check_base(files, s.loaded.files, s.load_options.allow_other_base);
+    s.adapters().add(name, Adapter::load(s.model(), files,
+                                         {.allow_config_keys = s.load_options.allow_config_keys}));
   });
 }
 
 void Model::unload_adapter(const std::string& name) {
   call(*state_, [&](State& s, Callback&) {
-    for (const AdapterUse& use : s.used) {
-      if (use.name == name)
+    for (const Share& share : s.loaded.mix) {
+      if (share.name == name)
         throw Error(ErrorKind::usage, str("the adapter '", name, "' is in use"), "",
                     "use({}) first");
     }
-    if (s.adapters.erase(name) == 0) {
-      throw Error(ErrorKind::not_found, str("no adapter '", name, "' is loaded"), "",
-                  did_you_mean(name, s.order));
-    }
-    std::erase(s.order, name);
+    s.adapters().remove(name);
   });
 }
 
@@ -335,29 +289,28 @@ void Model::use(const std::vector<AdapterUse>& adapters) {
 }
 
 std::vector<std::string> Model::adapters() const {
-  return call(*state_, [](State& s, Callback&) { return s.order; });
+  return call(*state_, [](State& s, Callback&) { return s.adapters().names(); });
 }
 
 std::vector<AdapterUse> Model::in_use() const {
-  return call(*state_, [](State& s, Callback&) { return s.used; });
+  return call(*state_, [](State& s, Callback&) {
+    std::vector<AdapterUse> used;
+    for (const Share& share : s.loaded.mix) used.push_back({share.name, share.scale});
+    return used;
+  });
 }
 
 void Model::save(const std::string& folder, const std::string& dtype) const {
   call(*state_, [&](State& s, Callback&) {
     check_new_folder(folder);
-    const bool attached = s.slot != 0;
-    if (attached) {
-      std::vector<const Adapter*> used;
-      for (const AdapterUse& use : s.used) used.push_back(s.adapters.at(use.name).get());
-      merge(s.model(), used, std::vector<double>(used.size(), 1.0));
-    }
+    if (!s.loaded.mix.empty()) merge(s.model(), s.adapters(), s.loaded.mix);
     try {
       write_hf_folder(s.model(), s.loaded.files, folder, {.dtype = dtype});
     } catch (...) {
-      if (attached) unmerge(s.model());
+      unmerge(s.model());
       throw;
     }
-    if (attached) unmerge(s.model());
+    unmerge(s.model());
   });
 }
 

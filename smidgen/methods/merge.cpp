@@ -98,6 +98,26 @@ void merge_biases(Host& host, const std::map<std::string, at::Tensor>& biases) {
 
 }  // namespace
 
+namespace {
+
+std::pair<std::vector<const Adapter*>, std::vector<double>> members(const AdapterSet& adapters,
+                                                                    const Mix& mix) {
+  std::vector<const Adapter*> pointers;
+  std::vector<double> weights;
+  for (const Share& share : mix) {
+    pointers.push_back(&adapters.find(share.name));
+    weights.push_back(share.scale);
+  }
+  return {std::move(pointers), std::move(weights)};
+}
+
+}  // namespace
+
+Combined combine(const Model& model, const AdapterSet& adapters, const Mix& mix) {
+  const auto [pointers, weights] = members(adapters, mix);
+  return combine(model, pointers, weights);
+}
+
 void merge(Model& model, const std::vector<const Adapter*>& adapters,
            const std::vector<double>& weights) {
   for (const auto& host : model.hosts()) {
@@ -127,6 +147,11 @@ void merge(Model& model, const std::vector<const Adapter*>& adapters,
 
 void merge(Model& model, const Adapter& adapter) {
   merge(model, {&adapter}, {1.0});
+}
+
+void merge(Model& model, const AdapterSet& adapters, const Mix& mix) {
+  const auto [pointers, weights] = members(adapters, mix);
+  merge(model, pointers, weights);
 }
 
 void unmerge(Model& model) {

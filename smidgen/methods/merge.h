@@ -4,7 +4,7 @@
 #include <map>
 #include <vector>
 
-#include "smidgen/methods/adapter.h"
+#include "smidgen/methods/adapter_set.h"
 
 namespace smidgen {
 
@@ -18,6 +18,7 @@ struct Combined {
 // delta, or when something is asked for at another weight than 1 and cannot be scaled.
 Combined combine(const Model& model, const std::vector<const Adapter*>& adapters,
                  const std::vector<double>& weights);
+Combined combine(const Model& model, const AdapterSet& adapters, const Mix& mix);
 
 // Gives each touched host a new weight W + delta beside its original: sums in fp32, rounded once to
 // the base's format; biases likewise. The original is not written to, so unmerge() brings back its
@@ -27,6 +28,7 @@ Combined combine(const Model& model, const std::vector<const Adapter*>& adapters
 void merge(Model& model, const std::vector<const Adapter*>& adapters,
            const std::vector<double>& weights);
 void merge(Model& model, const Adapter& adapter);
+void merge(Model& model, const AdapterSet& adapters, const Mix& mix);
 void unmerge(Model& model);
 
 }  // namespace smidgen

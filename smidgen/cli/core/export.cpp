@@ -41,18 +41,6 @@ void fields(V& v, ExportConfig& c) {
              "write the difference beside it"});
 }
 
-std::vector<const Adapter*> pointers(const LoadedModel& loaded) {
-  std::vector<const Adapter*> adapters;
-  for (const Share& share : loaded.mix) adapters.push_back(&loaded.adapters->find(share.name));
-  return adapters;
-}
-
-std::vector<double> scales(const LoadedModel& loaded) {
-  std::vector<double> all;
-  for (const Share& share : loaded.mix) all.push_back(share.scale);
-  return all;
-}
-
 // Where the result of --verify is kept.
 fs::path report_path(const fs::path& out, bool folder) {
   return folder ? out / "smidgen.json" : fs::path(out.string() + ".json");
@@ -82,10 +70,10 @@ void export_adapter(const ExportConfig& config) {
       throw Error(ErrorKind::unsupported,
                   "scaled or summed adapters cannot be written as one PEFT folder", "--format peft",
                   "give one --adapter at scale 1, or write a model");
-    const Adapter& adapter = *pointers(loaded).front();
+    const Adapter& adapter = loaded.adapters->find(loaded.mix.front().name);
     return adapter.save(config.out, /*base=*/"", adapter.sidecar());
   }
-  const Combined sums = combine(*loaded.model, pointers(loaded), scales(loaded));
+  const Combined sums = combine(*loaded.model, *loaded.adapters, loaded.mix);
   if (!sums.biases.empty()) {
     throw Error(ErrorKind::unsupported, "a GGUF adapter has no place for trained biases",
                 sums.biases.begin()->first, "merge it into the base: --format gguf");
@@ -99,15 +87,14 @@ Json export_model(const ExportConfig& config, bool folder) {
   LoadedModel loaded = open_detached(
       config.model,
       {.dtype = "fp32", .base_format = config.dtype_out == "native" ? "native" : "fp32"});
-  const std::vector<const Adapter*> adapters = pointers(loaded);
-  if (!adapters.empty()) merge(*loaded.model, adapters, scales(loaded));
+  if (!loaded.mix.empty()) merge(*loaded.model, *loaded.adapters, loaded.mix);
   if (folder) {
     write_hf_folder(*loaded.model, loaded.files, config.out,
                     {.dtype = config.dtype_out, .shard_bytes = config.shard_size});
   } else {
     write_gguf_file(*loaded.model, loaded.files, config.out, {.dtype = config.dtype_out});
   }
-  Json result = {{"out", config.out.string()}, {"adapters", adapters.size()}};
+  Json result = {{"out", config.out.string()}, {"adapters", loaded.mix.size()}};
   if (config.verify) result["verify"] = verified(config, loaded, folder);
   return result;
 }

@@ -49,9 +49,6 @@ AdapterChoice parse_adapter(const std::string& text) {
   return choice;
 }
 
-namespace {
-
-// Adapters that smidgen trained say which base they belong to; those of PEFT do not.
 void check_base(const AdapterFiles& adapter, const ModelFiles& base, bool allow_other) {
   const auto recorded =
       adapter.sidecar.is_object() ? adapter.sidecar.find("base_digest") : adapter.sidecar.end();
@@ -65,8 +62,6 @@ void check_base(const AdapterFiles& adapter, const ModelFiles& base, bool allow_
               (adapter.path / "smidgen.json").string(),
               "give it the base it was trained on, or --allow-other-base");
 }
-
-}  // namespace
 
 LoadedModel open_detached(const ModelChoice& choice, const LoadOptions& options) {
   LoadedModel loaded;

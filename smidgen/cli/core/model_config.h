@@ -80,6 +80,10 @@ struct AdapterChoice {
 };
 AdapterChoice parse_adapter(const std::string& text);
 
+// Adapters that smidgen trained say which base they belong to (those of PEFT do not). Throws
+// mismatch with both digests where it is another one.
+void check_base(const AdapterFiles& adapter, const ModelFiles& base, bool allow_other);
+
 // The model with its adapters attached.
 LoadedModel open(const ModelConfig& config);
 // The same without attaching.
