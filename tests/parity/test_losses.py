@@ -167,7 +167,8 @@ def test_dpo_with_an_output_layer_that_trains(tmp_path):
     wanted = preference.train(model, preference.steps(preference.units(folder, data), rows), loss, learning_rate=1e-3)
     for row, (value, _) in zip(rows, wanted):
         assert row["loss"] == pytest.approx(value, abs=1e-4), f"step {row['step']}"
-    assert max(r["loss"] for r in rows) > 1, "nothing moves"
+    losses = [r["loss"] for r in rows]
+    assert max(losses) - min(losses) > 0.1, "nothing moves"
     stored = smidgen.tensors(tmp_path / "run" / "model" / "model.safetensors")
     head = dict(model.named_parameters())["lm_head.weight"].detach().numpy()
     before = reference.llama(folder).get_output_embeddings().weight.detach().numpy()
