@@ -24,7 +24,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    sm::Model model = sm::Model::load(argv[1]);
+    // fp32 shows more digits of a small change than bf16 has.
+    sm::Model model = sm::Model::load(argv[1], {.dtype = "fp32"});
     const std::vector<int32_t> ids = model.encode("Once upon a time");
     const std::string bare = next(model, ids);
 
@@ -39,7 +40,7 @@ int main(int argc, char** argv) {
 
     model.use({{"mine"}});
     model.save(argv[3]);  // a folder that transformers opens
-    std::cout << "saved " << next(sm::Model::load(argv[3]), ids) << "\n";
+    std::cout << "saved " << next(sm::Model::load(argv[3], {.dtype = "fp32"}), ids) << "\n";
   } catch (const smidgen::Error& error) {
     std::cerr << "error: " << error.what() << "\n";
     if (!error.hint().empty()) std::cerr << "hint: " << error.hint() << "\n";

@@ -67,7 +67,7 @@ class Adapter {
   void read_tensors(const Model& model, const AdapterFiles& files);
   void check_complete(const AdapterFiles& files);
   void take_base_weights(const Model& model, const AdapterFiles& files);
-  void check_left(const TensorStore& tensors, bool any) const;
+  void check_left(const TensorStore& tensors, const Plan& planned, bool any) const;
   void check_aliases(const TensorStore& tensors) const;
 
   std::string method_name_;

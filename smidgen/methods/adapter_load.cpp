@@ -1,4 +1,5 @@
 // Reading an adapter folder: which tensor belongs where, and what is missing or left over.
+#include <algorithm>
 #include <set>
 
 #include <torch/torch.h>
@@ -68,6 +69,17 @@ bool repeats(const std::string& name, const std::string& site) {
     if (name.substr(0, begin) + name.substr(end) == site) return true;
   }
   return false;
+}
+
+// Whether only the number of tokens sets `shape` apart from the parameter's.
+bool resized(const Model& model, const ParamSpec& spec, const std::vector<int64_t>& shape) {
+  const auto& sites = model.sites();
+  const auto site =
+      std::find_if(sites.begin(), sites.end(), [&](const Site& s) { return s.name == spec.site; });
+  if (site == sites.end() || shape.size() != 2 || spec.shape.size() != 2) return false;
+  const size_t tokens = spec.shape[0] == site->out ? 0 : 1;
+  return (site->kind == SiteKind::embedding || site->output_head) &&
+         spec.shape[tokens] == site->out && shape[1 - tokens] == spec.shape[1 - tokens];
 }
 
 constexpr std::string_view kPrefix = "base_model.model.";
@@ -162,8 +174,11 @@ void Adapter::take_base_weights(const Model& model, const AdapterFiles& files) {
   }
 }
 
-void Adapter::check_left(const TensorStore& tensors, bool any) const {
-  std::set<std::string> known;
+void Adapter::check_left(const TensorStore& tensors, const Plan& planned, bool any) const {
+  std::set<std::string> known, wanted;
+  for (const SitePlan& site : planned.sites) {
+    for (const ParamSpec& spec : site.parameters) wanted.insert(adapter_tensor_name(spec));
+  }
   for (const NamedTensor& tensor : carried_) known.insert(tensor.name);
   for (const SitePlan& site : plan_.sites) {
     for (const ParamSpec& spec : site.parameters) known.insert(adapter_tensor_name(spec));
@@ -175,8 +190,8 @@ void Adapter::check_left(const TensorStore& tensors, bool any) const {
   }
   if (any && left.empty()) return;
   std::string hint, carried;
-  const std::vector<std::string> expected(known.begin(), known.end());
-  if (!left.empty() && !without_adapter_name(left.front(), known, &carried).empty()) {
+  const std::vector<std::string> expected(wanted.begin(), wanted.end());
+  if (!left.empty() && !without_adapter_name(left.front(), wanted, &carried).empty()) {
     hint = str("the names carry the adapter's name '", carried,
                "': save it with PEFT's save_pretrained, which leaves it out");
   } else {
@@ -216,7 +231,6 @@ void Adapter::read_tensors(const Model& model, const AdapterFiles& files) {
   const Plan planned = plan_;
   check_complete(files);
   take_base_weights(model, files);
-  if (plan_.sites.empty()) plan_ = planned;  // for the error: nothing of it is there
   bool any = false;
   for (const SitePlan& site : plan_.sites) {
     for (const ParamSpec& spec : site.parameters)
@@ -224,7 +238,7 @@ void Adapter::read_tensors(const Model& model, const AdapterFiles& files) {
     any |= !site.constants.empty();
   }
   if (!any) carried_.clear();
-  check_left(tensors, any);
+  check_left(tensors, planned, any);
   allocate();
   for (const std::string& name : tensors.names()) formats_[name] = tensors.view(name).format;
   for (const auto& p : store_.parameters()) {
@@ -235,7 +249,9 @@ void Adapter::read_tensors(const Model& model, const AdapterFiles& files) {
                   str("tensor ", name, " has shape ", shape_str(view.shape),
                       " where base and configuration give ", shape_str(p->spec().shape)),
                   tensors.where(),
-                  "the adapter was made for another base, or its configuration was edited");
+                  resized(model, p->spec(), view.shape)
+                      ? "it was made on a base whose vocabulary was resized"
+                      : "the adapter was made for another base, or its configuration was edited");
     }
     p->value().detach().copy_(read_f32(view));
   }

@@ -24,7 +24,7 @@ def adapter_tensors(config=None, rank=4, sites=("self_attn.q_proj", "self_attn.v
 
 
 def write_adapter(to: Path, tensors=None, **settings) -> Path:
-    to.mkdir()
+    to.mkdir(parents=True)
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
