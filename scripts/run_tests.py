@@ -143,12 +143,12 @@ def set_up(limit):
 
 
 PARTS = {
-    "set-up": Part("set-up", 6, set_up),
-    "build": Part("build", 15, build("release")),
-    "unit": Part("unit and laws", 8, in_turn(checks, pytests("gate", "tests/gate"), test_programs("release")), "build"),
-    "parity": Part("parity", 8, pytests("parity", "tests/parity"), "build"),
-    "command": Part("command and resume", 5, pytests("command", "tests", ("tests/parity", "tests/gate")), "build"),
-    "asan": Part("ASan, torch-free rooms", 3, in_turn(build("asan"), test_programs("asan", SANITIZER))),
+    "set-up": Part("set-up", 4, set_up),
+    "build": Part("build", 13, build("release")),
+    "unit": Part("unit and laws", 3, in_turn(checks, pytests("gate", "tests/gate"), test_programs("release")), "build"),
+    "parity": Part("parity", 12, pytests("parity", "tests/parity"), "build"),
+    "command": Part("command and resume", 6, pytests("command", "tests", ("tests/parity", "tests/gate")), "build"),
+    "asan": Part("ASan, torch-free rooms", 5, in_turn(build("asan"), test_programs("asan", SANITIZER))),
     "fuzz": Part("fuzz targets", 2, fuzz(8), "asan"),
 }
 SLOW_PARTS = {
