@@ -42,7 +42,7 @@ def documents() -> list[str]:
     return sorted(line for line in lines if line.strip())
 
 
-def synthetic(count: int, seed: int) -> list[str]:
+def synthetic(count: int, seed: int, odd=ODD) -> list[str]:
     pick = random.Random(seed)
     out = []
     for _ in range(count):
@@ -50,7 +50,7 @@ def synthetic(count: int, seed: int) -> list[str]:
         for _ in range(pick.randint(1, 9)):
             kind = pick.random()
             if kind < 0.7:
-                pieces.append(pick.choice(ODD))
+                pieces.append(pick.choice(odd))
             elif kind < 0.85:
                 pieces.append("".join(chr(pick.randint(32, 0x2FFF)) for _ in range(pick.randint(1, 12))))
             else:
