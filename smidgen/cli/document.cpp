@@ -33,8 +33,8 @@ Json stored_schema() {
 }
 
 constexpr std::array<const char*, 16> kOrder = {
-    "tune", "generate", "chat", "eval",   "forward",    "export", "tokenize", "inspect",
-    "data", "doctor",   "list", "schema", "completion", "help",   "version",  ""};
+    "tune",    "generate", "chat",   "eval", "forward", "export",     "import", "tokenize",
+    "inspect", "data",     "doctor", "list", "schema",  "completion", "help",   "version"};
 
 Json make_document() {
   const Json stored = stored_schema();
