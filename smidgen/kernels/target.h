@@ -12,7 +12,8 @@
 
 namespace smidgen {
 
-// "scalar", "avx2", "avx512" or another architecture's name. The best the machine has, unless
+// "scalar", "avx2", "avx512", "vnni", "bf16" or another architecture's name. vnni is avx512 with
+// dot products of 8-bit integers, bf16 is vnni with those of bf16. The best the machine has, unless
 // SMIDGEN_TARGET names one; a word that is no target throws usage, a target the machine lacks
 // throws unsupported, both at the first kernel call.
 std::string kernel_target();
@@ -26,5 +27,8 @@ void force_kernel_target(std::string_view name);
 
 // Reads SMIDGEN_TARGET once. Every kernel calls it before it dispatches.
 void choose_kernel_target();
+
+// Whether the target in use has dot products of bf16 (kernels/isa/avx512_bf16.cpp).
+bool uses_bf16_products();
 
 }  // namespace smidgen

@@ -1,0 +1,9 @@
+# Files of kernels/isa/ hold intrinsics of one instruction set each and are compiled for it alone; which of them runs is
+# decided when the program starts (kernels/target.h). On other processors they compile to nothing.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set_source_files_properties(smidgen/kernels/isa/avx512_bf16.cpp PROPERTIES
+    COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512bf16")
+endif()
+file(GLOB isa CONFIGURE_DEPENDS smidgen/kernels/isa/*.cpp)
+# The precompiled header is made without their flags.
+set_source_files_properties(${isa} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
