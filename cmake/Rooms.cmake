@@ -103,7 +103,7 @@ endfunction()
 
 # kernels_test from the kernels that include nothing of torch: for machines and compilers that have none.
 function(smidgen_vector_kernels)
-  set(kernels cross_entropy isa/avx512_bf16 optimiser_steps product rms_norm rope swiglu target tile_product kernels_test)
+  set(kernels block cross_entropy isa/avx512_bf16 low_rank optimiser_steps product rms_norm rope swiglu target tile_product kernels_test product_test)
   list(TRANSFORM kernels PREPEND smidgen/kernels/)
   list(TRANSFORM kernels APPEND .cpp)
   add_executable(kernels_test ${kernels})

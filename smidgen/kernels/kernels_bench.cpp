@@ -30,7 +30,8 @@ void rms_norm_bench(benchmark::State& state) {
   for (auto _ : state) {
     if (state.range(0) == 0) {
       rms_norm_forward(kRows, 576, floats(x), floats(w), 1e-5f, floats(y));
-      rms_norm_backward(kRows, 576, floats(x), floats(w), 1e-5f, floats(dy), floats(dx), nullptr);
+      rms_norm_backward(kRows, 576, floats(x), floats(w), 1e-5f, floats(dy), nullptr, floats(dx),
+                        nullptr);
     } else {
       const at::Tensor r = at::rsqrt(x.square().mean(-1, true) + 1e-5);
       y = w * (x * r);

@@ -73,14 +73,16 @@ TEST_P(OnTarget, IsTheOneAskedFor) {
 TEST_P(OnTarget, RmsNorm) {
   for (int64_t d : {3, 16, 37, 576}) {
     const int64_t n = 130;
-    const Floats x = normal(n * d), w = normal(d), dy = normal(n * d);
+    const Floats x = normal(n * d), w = normal(d), dy = normal(n * d), beside = normal(n * d);
     Floats y(x.size()), y_ref(x.size()), dx(x.size()), dx_ref(x.size()), dw(w.size()),
         dw_ref(w.size());
     rms_norm_forward(n, d, x.data(), w.data(), 1e-5f, y.data());
     rms_norm_forward_ref(n, d, x.data(), w.data(), 1e-5f, y_ref.data());
     expect_close(y, y_ref, kFp32, "y");
-    rms_norm_backward(n, d, x.data(), w.data(), 1e-5f, dy.data(), dx.data(), dw.data());
-    rms_norm_backward_ref(n, d, x.data(), w.data(), 1e-5f, dy.data(), dx_ref.data(), dw_ref.data());
+    rms_norm_backward(n, d, x.data(), w.data(), 1e-5f, dy.data(), beside.data(), dx.data(),
+                      dw.data());
+    rms_norm_backward_ref(n, d, x.data(), w.data(), 1e-5f, dy.data(), beside.data(), dx_ref.data(),
+                          dw_ref.data());
     expect_close(dx, dx_ref, kFp32, "dx");
     expect_close(dw, dw_ref, kFp32, "dw");
 
@@ -88,9 +90,9 @@ TEST_P(OnTarget, RmsNorm) {
     rms_norm_forward(n, d, x.data(), w.data(), 1e-5f, half.data());
     EXPECT_EQ(widened(half), widened(rounded(y))) << "rounding to bf16 is the scalar one";
     const std::vector<Bf16> dy_half = rounded(dy);
-    rms_norm_backward(n, d, x.data(), w.data(), 1e-5f, dy_half.data(), dx.data(), nullptr);
-    rms_norm_backward_ref(n, d, x.data(), w.data(), 1e-5f, widened(dy_half).data(), dx_ref.data(),
-                          nullptr);
+    rms_norm_backward(n, d, x.data(), w.data(), 1e-5f, dy_half.data(), nullptr, dx.data(), nullptr);
+    rms_norm_backward_ref(n, d, x.data(), w.data(), 1e-5f, widened(dy_half).data(), nullptr,
+                          dx_ref.data(), nullptr);
     expect_close(dx, dx_ref, kFp32, "dx from bf16");
   }
 }

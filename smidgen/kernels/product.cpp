@@ -56,7 +56,7 @@ void multiply_packed(int64_t m, int64_t k, int64_t n, const Bf16* a, int64_t lda
           kernels.multiply(rows, k1 - k0, a + row0 * lda + k0, lda, panel, columns, block,
                            kPanelColumns, k0 > 0);
         }
-        finish(row0, rows, column0, columns, block);
+        finish({row0, rows, column0, columns, block, kPanelColumns});
       }
     }
   });

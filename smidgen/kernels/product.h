@@ -14,11 +14,15 @@ namespace smidgen {
 using PackPanel =
     std::function<void(int64_t k0, int64_t k1, int64_t column0, int64_t columns, Bf16* panel)>;
 
-// A block of the result, fp32, row stride kPanelColumns, hot in the cache: what becomes of it is
-// the caller's (bias, low-rank part, rounding, sum). It may be changed in place. Blocks are
-// disjoint and come from several threads at once.
-using FinishBlock =
-    std::function<void(int64_t row0, int64_t rows, int64_t column0, int64_t columns, float* block)>;
+// Rows [row0, row0 + rows) and columns [column0, column0 + columns) of the result, fp32, hot in the
+// cache: what becomes of them is the caller's (bias, low-rank part, rounding, sum). They may be
+// changed in place. Blocks are disjoint and come from several threads at once.
+struct ResultBlock {
+  int64_t row0, rows, column0, columns;
+  float* values;
+  int64_t stride;
+};
+using FinishBlock = std::function<void(const ResultBlock&)>;
 
 // A B block by block, A [m, k] of bf16 with row stride lda, B [k, n]. Each B element is packed once
 // for every 1024 rows, so a format that takes longer to unpack than bf16 costs little in training;

@@ -34,7 +34,8 @@ HWY_INLINE void norm_rows(int64_t n, int64_t d, const float* x, const float* wei
 
 template <class Grad>
 HWY_INLINE void norm_rows_backward(int64_t n, int64_t d, const float* x, const float* weight,
-                                   float eps, const Grad* dy, float* dx, float* dweight) {
+                                   float eps, const Grad* dy, const float* added, float* dx,
+                                   float* dweight) {
   for (int64_t r = 0; r < n; ++r, x += d, dy += d, dx += d) {
     const float scale = inverse_rms(d, x, eps);
     V dots = hn::Zero(D());
@@ -45,8 +46,10 @@ HWY_INLINE void norm_rows_backward(int64_t n, int64_t d, const float* x, const f
     const V vscale = hn::Set(D(), scale), vpull = hn::Set(D(), pull);
     for_vectors(d, [&](int64_t, auto get, auto put) HWY_ATTR {
       const V g = hn::Mul(get(weight), get(dy));
-      put(hn::NegMulAdd(get(x), vpull, hn::Mul(g, vscale)), dx);
+      const V own = hn::NegMulAdd(get(x), vpull, hn::Mul(g, vscale));
+      put(added ? hn::Add(get(added), own) : own, dx);
     });
+    if (added) added += d;
     if (!dweight) continue;
     for_vectors(d, [&](int64_t, auto get, auto put) HWY_ATTR {
       put(hn::MulAdd(get(dy), hn::Mul(get(x), vscale), get(dweight)), dweight);
@@ -61,12 +64,12 @@ void NormToBf16(int64_t n, int64_t d, const float* x, const float* w, float eps,
   norm_rows(n, d, x, w, eps, y);
 }
 void NormBackFloat(int64_t n, int64_t d, const float* x, const float* w, float eps, const float* dy,
-                   float* dx, float* dw) {
-  norm_rows_backward(n, d, x, w, eps, dy, dx, dw);
+                   const float* added, float* dx, float* dw) {
+  norm_rows_backward(n, d, x, w, eps, dy, added, dx, dw);
 }
 void NormBackBf16(int64_t n, int64_t d, const float* x, const float* w, float eps, const Bf16* dy,
-                  float* dx, float* dw) {
-  norm_rows_backward(n, d, x, w, eps, dy, dx, dw);
+                  const float* added, float* dx, float* dw) {
+  norm_rows_backward(n, d, x, w, eps, dy, added, dx, dw);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -99,12 +102,13 @@ int64_t row_grain(int64_t d) {
 constexpr int64_t kBlockRows = 64;
 
 template <class Grad, class Kernel>
-void backward(int64_t n, int64_t d, const float* x, const Grad* dy, float* dx, float* dweight,
-              Kernel&& kernel) {
+void backward(int64_t n, int64_t d, const float* x, const Grad* dy, const float* added, float* dx,
+              float* dweight, Kernel&& kernel) {
   choose_kernel_target();
+  const auto added_at = [&](int64_t row) { return added ? added + row * d : nullptr; };
   if (!dweight) {
     parallel_for(n, row_grain(d), [&](int64_t begin, int64_t end) {
-      kernel(end - begin, x + begin * d, dy + begin * d, dx + begin * d, nullptr);
+      kernel(end - begin, x + begin * d, dy + begin * d, added_at(begin), dx + begin * d, nullptr);
     });
     return;
   }
@@ -113,7 +117,8 @@ void backward(int64_t n, int64_t d, const float* x, const Grad* dy, float* dx, f
   parallel_for(blocks, 1, [&](int64_t first, int64_t last) {
     for (int64_t b = first; b < last; ++b) {
       const int64_t begin = b * kBlockRows, rows = std::min(kBlockRows, n - begin);
-      kernel(rows, x + begin * d, dy + begin * d, dx + begin * d, partial.data() + b * d);
+      kernel(rows, x + begin * d, dy + begin * d, added_at(begin), dx + begin * d,
+             partial.data() + b * d);
     }
   });
   for (int64_t b = 0; b < blocks; ++b) {
@@ -140,18 +145,20 @@ void rms_norm_forward(int64_t n, int64_t d, const float* x, const float* weight,
 }
 
 void rms_norm_backward(int64_t n, int64_t d, const float* x, const float* weight, float eps,
-                       const float* dy, float* dx, float* dweight) {
-  backward(n, d, x, dy, dx, dweight,
-           [&](int64_t rows, const float* xs, const float* dys, float* dxs, float* dws) {
-             HWY_DYNAMIC_DISPATCH(NormBackFloat)(rows, d, xs, weight, eps, dys, dxs, dws);
+                       const float* dy, const float* added, float* dx, float* dweight) {
+  backward(n, d, x, dy, added, dx, dweight,
+           [&](int64_t rows, const float* xs, const float* dys, const float* adds, float* dxs,
+               float* dws) {
+             HWY_DYNAMIC_DISPATCH(NormBackFloat)(rows, d, xs, weight, eps, dys, adds, dxs, dws);
            });
 }
 
 void rms_norm_backward(int64_t n, int64_t d, const float* x, const float* weight, float eps,
-                       const Bf16* dy, float* dx, float* dweight) {
-  backward(n, d, x, dy, dx, dweight,
-           [&](int64_t rows, const float* xs, const Bf16* dys, float* dxs, float* dws) {
-             HWY_DYNAMIC_DISPATCH(NormBackBf16)(rows, d, xs, weight, eps, dys, dxs, dws);
+                       const Bf16* dy, const float* added, float* dx, float* dweight) {
+  backward(n, d, x, dy, added, dx, dweight,
+           [&](int64_t rows, const float* xs, const Bf16* dys, const float* adds, float* dxs,
+               float* dws) {
+             HWY_DYNAMIC_DISPATCH(NormBackBf16)(rows, d, xs, weight, eps, dys, adds, dxs, dws);
            });
 }
 
@@ -166,7 +173,7 @@ void rms_norm_forward_ref(int64_t n, int64_t d, const float* x, const float* wei
 }
 
 void rms_norm_backward_ref(int64_t n, int64_t d, const float* x, const float* weight, float eps,
-                           const float* dy, float* dx, float* dweight) {
+                           const float* dy, const float* added, float* dx, float* dweight) {
   for (int64_t r = 0; r < n; ++r, x += d, dy += d, dx += d) {
     double squares = 0, dot = 0;
     for (int64_t i = 0; i < d; ++i) {
@@ -176,7 +183,7 @@ void rms_norm_backward_ref(int64_t n, int64_t d, const float* x, const float* we
     const double width = static_cast<double>(d);
     const double scale = 1 / std::sqrt(squares / width + eps);
     for (int64_t i = 0; i < d; ++i) {
-      dx[i] = static_cast<float>(scale * weight[i] * dy[i] -
+      dx[i] = static_cast<float>((added ? added[r * d + i] : 0) + scale * weight[i] * dy[i] -
                                  x[i] * scale * scale * scale / width * dot);
       if (dweight) dweight[i] += static_cast<float>(dy[i] * (x[i] * scale));
     }

@@ -117,6 +117,15 @@ class LoraAttachment : public Attachment {
     return p.size() > 2 ? y + p[2] * scale_ : y;
   }
 
+  std::optional<LowRankDelta> low_rank(const Tensors& p) const override {
+    if (p.size() > 2 || (clock_ && clock_->on && dropout_ > 0)) return std::nullopt;
+    return LowRankDelta{p[0], p[1], scale_};
+  }
+  Tensors low_rank_backward(const Tensors&, const at::Tensor& da,
+                            const at::Tensor& db) const override {
+    return {da, db};
+  }
+
   // With h = A x' and u = s B^T dy: dB = s dy h^T, dA = u x'^T, dx = A^T u times the mask, db = s
   // dy, rows being tokens.
   Grads add_backward(const at::Tensor& x, const at::Tensor&, const Tensors& p,
@@ -163,6 +172,13 @@ class LoraTiedHead : public Attachment {
   LoraTiedHead(const Tensors& p, double scale) : Attachment({.add = true}, p), scale_(scale) {}
   at::Tensor add(const at::Tensor& x, const at::Tensor&, const Tensors& p) const override {
     return at::matmul(at::matmul(x, p[1]).mul(scale_), p[0]);
+  }
+  std::optional<LowRankDelta> low_rank(const Tensors& p) const override {
+    return LowRankDelta{p[1].t(), p[0].t(), scale_};
+  }
+  Tensors low_rank_backward(const Tensors&, const at::Tensor& da,
+                            const at::Tensor& db) const override {
+    return {db.t(), da.t()};
   }
 
  private:

@@ -23,6 +23,12 @@ at::Tensor Attachment::pre(const at::Tensor&, const Tensors&) const {
 at::Tensor Attachment::add(const at::Tensor&, const at::Tensor&, const Tensors&) const {
   SMIDGEN_ASSERT(!"no add hook");
 }
+std::optional<LowRankDelta> Attachment::low_rank(const Tensors&) const {
+  return std::nullopt;
+}
+Tensors Attachment::low_rank_backward(const Tensors&, const at::Tensor&, const at::Tensor&) const {
+  SMIDGEN_ASSERT(!"no low-rank form");
+}
 at::Tensor Attachment::post(const at::Tensor&, const Tensors&) const {
   SMIDGEN_ASSERT(!"no post hook");
 }

@@ -14,10 +14,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "smidgen/nn/delta.h"
 #include "smidgen/nn/site.h"
 
 namespace smidgen {
@@ -52,6 +54,14 @@ class Attachment {
   virtual at::Tensor bias(const Tensors& p) const;  // fp32 [out]
   // ids int64 [n], y fp32 [n, width]. Differentiated by autograd itself, so it has no backward.
   virtual at::Tensor embed(const at::Tensor& ids, const at::Tensor& y, const Tensors& p) const;
+
+  // Where add(x, y0, p) is x times a low-rank matrix and nothing else (no bias, no dropout at
+  // work): its factors. The host then computes it within the base product, and its gradients,
+  // without calling add() or add_backward().
+  virtual std::optional<LowRankDelta> low_rank(const Tensors& p) const;
+  // The gradient of each parameter from those of the factors, da [rank, in] and db [out, rank].
+  virtual Tensors low_rank_backward(const Tensors& p, const at::Tensor& da,
+                                    const at::Tensor& db) const;
 
   // Gradient of one hook: of its tensor inputs (x, and y0 for add), then of every parameter.
   // Undefined tensors mean zero. `dy` is the gradient of the hook's result.

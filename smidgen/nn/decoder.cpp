@@ -140,12 +140,11 @@ bool Decoder::starts_anew(int64_t have, int64_t want) const {
   return false;
 }
 
-at::Tensor Decoder::run(const Mlp& mlp, const at::Tensor& x, const Rows& rows) const {
+at::Tensor Decoder::inner(const Mlp& mlp, const at::Tensor& x, const Rows& rows) const {
   const at::Tensor up = mlp.up->forward(x, rows);
-  if (!gated_) return mlp.down->forward(activate(spec_.activation, up), rows);
-  const int64_t inner = up.size(1) / 2;
-  return mlp.down->forward(
-      gated(spec_.activation, up.narrow(1, 0, inner), up.narrow(1, inner, inner)), rows);
+  if (!gated_) return activate(spec_.activation, up);
+  const int64_t width = up.size(1) / 2;
+  return gated(spec_.activation, up.narrow(1, 0, width), up.narrow(1, width, width));
 }
 
 // y = sum over the k likeliest experts e of p_e expert_e(x), p = softmax(router(x)) in fp32,
@@ -160,16 +159,24 @@ at::Tensor Decoder::mix(const Block& block, const at::Tensor& x, const Rows& row
     if (hits.size(0) == 0) continue;
     const at::Tensor row = hits.select(1, 0).contiguous();
     const at::Tensor share = top.index({row, hits.select(1, 1)}).unsqueeze(1);
-    const at::Tensor part =
-        run(block.experts[static_cast<size_t>(e)], x.index_select(0, row), select(rows, row));
+    const Mlp& expert = block.experts[static_cast<size_t>(e)];
+    const Rows some = select(rows, row);
+    const at::Tensor part = expert.down->forward(inner(expert, x.index_select(0, row), some), some);
     y = y.index_add(0, row, part.to(at::kFloat) * share);
   }
   return y;
 }
 
-at::Tensor Decoder::residual(const at::Tensor& y, const NormHost* post, const Rows& rows) const {
+at::Tensor Decoder::join(const at::Tensor& stream, const LinearGroup& last, const at::Tensor& y,
+                         const NormHost* post, const Rows& rows) const {
+  if (!post) return last.add_to(stream, y, rows, spec_.residual_scale);
+  return join(stream, last.forward(y, rows), post, rows);
+}
+
+at::Tensor Decoder::join(const at::Tensor& stream, const at::Tensor& y, const NormHost* post,
+                         const Rows& rows) const {
   const at::Tensor z = post ? post->forward(y, rows) : y;
-  return spec_.residual_scale == 1 ? z : z * spec_.residual_scale;
+  return stream + (spec_.residual_scale == 1 ? z : z * spec_.residual_scale);
 }
 
 at::Tensor Decoder::forward(const Stream& stream, KvCache* cache) const {
@@ -177,19 +184,21 @@ at::Tensor Decoder::forward(const Stream& stream, KvCache* cache) const {
   check_stream(stream, cache);
   const Rows& rows = *stream.rows;
   const at::ScalarType dtype = scalar_type(arithmetic_);
-  const auto normed = [&](const NormHost* norm, const at::Tensor& x) {
-    return norm ? norm->forward(x, rows, dtype) : x.to(dtype);
+  // What a part of the block reads, and the stream that goes on beside it.
+  const auto fork = [&](const NormHost* norm, const at::Tensor& x) {
+    return norm ? norm->fork(x, rows, dtype) : std::pair(x.to(dtype), x);
   };
   at::Tensor x = embed(stream);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = blocks_[i];
-    const at::Tensor mixed =
-        attend(block, static_cast<int64_t>(i), normed(block.attention_norm, x), stream, cache);
-    const at::Tensor attended =
-        x + residual(block.out->forward(mixed, rows), block.post_attention_norm, rows);
-    const at::Tensor h = normed(block.mlp_norm, spec_.parallel ? x : attended);
-    const at::Tensor inner = block.router ? mix(block, h, rows) : run(block.mlp, h, rows);
-    x = attended + residual(inner, block.post_mlp_norm, rows);
+    const auto [read, before] = fork(block.attention_norm, x);
+    const at::Tensor mixed = attend(block, static_cast<int64_t>(i), read, stream, cache);
+    const at::Tensor attended = join(before, *block.out, mixed, block.post_attention_norm, rows);
+    const auto [h, beside] = fork(block.mlp_norm, spec_.parallel ? before : attended);
+    const at::Tensor& onto = spec_.parallel ? attended : beside;
+    x = block.router
+            ? join(onto, mix(block, h, rows), block.post_mlp_norm, rows)
+            : join(onto, *block.mlp.down, inner(block.mlp, h, rows), block.post_mlp_norm, rows);
   }
   if (cache) {
     for (int64_t s = 0; s < stream.sequences(); ++s) {

@@ -61,10 +61,14 @@ class Decoder : public Model, public ByLength {
                     KvCache* cache) const;
   at::Tensor attend_cached(const Block& block, int64_t layer, const Heads& h, const Stream& stream,
                            KvCache& cache) const;
-  at::Tensor run(const Mlp& mlp, const at::Tensor& x, const Rows& rows) const;
+  // What the last product of an MLP reads.
+  at::Tensor inner(const Mlp& mlp, const at::Tensor& x, const Rows& rows) const;
   at::Tensor mix(const Block& block, const at::Tensor& x, const Rows& rows) const;
-  // `y` on its way back into the stream.
-  at::Tensor residual(const at::Tensor& y, const NormHost* post, const Rows& rows) const;
+  // stream + scale_r post(y), y being last(y) in the first form.
+  at::Tensor join(const at::Tensor& stream, const LinearGroup& last, const at::Tensor& y,
+                  const NormHost* post, const Rows& rows) const;
+  at::Tensor join(const at::Tensor& stream, const at::Tensor& y, const NormHost* post,
+                  const Rows& rows) const;
   RopeTables* rope_of(const Block& block) const {
     return block.spec.rope < 0 ? nullptr : &ropes_[static_cast<size_t>(block.spec.rope)];
   }

@@ -82,6 +82,20 @@ at::Tensor NormHost::apply(const at::Tensor& x, const at::Tensor& weight, const 
   return rms_norm(x, offset_ == 0 ? weight : weight + offset_, eps_, out);
 }
 
+std::pair<at::Tensor, at::Tensor> NormHost::apply_fork(const at::Tensor& x,
+                                                       const at::Tensor& weight, const at::Tensor&,
+                                                       at::ScalarType out) const {
+  return rms_norm_fork(x, offset_ == 0 ? weight : weight + offset_, eps_, out);
+}
+
+std::pair<at::Tensor, at::Tensor> NormHost::fork(const at::Tensor& x, const Rows& rows,
+                                                 at::ScalarType out) const {
+  const int64_t width = sites_.front().out;
+  if (attached(rows) || x.size(1) != width) return {forward(x, rows, out), x};
+  return apply_fork(x, weight().current().tile(0, width).view({width}),
+                    bias() ? *bias() : at::Tensor(), out);
+}
+
 at::Tensor NormHost::forward(const at::Tensor& x, const Rows& rows, at::ScalarType out) const {
   const int64_t width = sites_.front().out;
   const at::Tensor base = weight().current().tile(0, width).view({width});

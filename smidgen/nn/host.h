@@ -88,6 +88,10 @@ class LinearGroup : public Host {
  public:
   LinearGroup(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight, at::Tensor bias);
   at::Tensor forward(const at::Tensor& x, const Rows& rows) const;
+  // stream + scale forward(x), fp32 [n, sum of out]: the product goes into the stream before it is
+  // rounded.
+  at::Tensor add_to(const at::Tensor& stream, const at::Tensor& x, const Rows& rows,
+                    double scale = 1) const;
 
   std::pair<int64_t, int64_t> weight_rows(size_t site) const override {
     return {offsets_[site], offsets_[site + 1]};
@@ -121,11 +125,18 @@ class NormHost : public Host {
       : Host({std::move(site)}, std::move(weight), std::move(bias)), eps_(eps), offset_(offset) {}
   // x [n, k width] -> [n, k width] of dtype `out`
   at::Tensor forward(const at::Tensor& x, const Rows& rows, at::ScalarType out = at::kFloat) const;
+  // forward(x) and x, for a residual stream that goes on beside the norm.
+  std::pair<at::Tensor, at::Tensor> fork(const at::Tensor& x, const Rows& rows,
+                                         at::ScalarType out) const;
 
  protected:
   // x [m, width], weight and bias [width]; no bias is undefined
   virtual at::Tensor apply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                            at::ScalarType out) const;
+  virtual std::pair<at::Tensor, at::Tensor> apply_fork(const at::Tensor& x,
+                                                       const at::Tensor& weight,
+                                                       const at::Tensor& bias,
+                                                       at::ScalarType out) const;
   double eps_, offset_;
 };
 

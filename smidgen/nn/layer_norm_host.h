@@ -14,6 +14,11 @@ class LayerNormHost : public NormHost {
  protected:
   at::Tensor apply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                    at::ScalarType out) const override;
+  std::pair<at::Tensor, at::Tensor> apply_fork(const at::Tensor& x, const at::Tensor& weight,
+                                               const at::Tensor& bias,
+                                               at::ScalarType out) const override {
+    return {apply(x, weight, bias, out), x};
+  }
 };
 
 }  // namespace smidgen

@@ -2,8 +2,11 @@
 #include <torch/torch.h>
 
 #include "smidgen/base/error.h"
+#include "smidgen/kernels/block.h"
 #include "smidgen/nn/host.h"
+#include "smidgen/nn/low_rank_terms.h"
 #include "smidgen/nn/ops.h"
+#include "smidgen/nn/ops_internal.h"
 
 namespace smidgen {
 
@@ -27,10 +30,30 @@ struct Part {
   bool pre = false, post = false, add = false, scales_bias = false, needs_y0 = false;
   const Attachment* replacement = nullptr;  // of the weight
   const Attachment* own_bias = nullptr;     // in place of the base's
+  // One for each attachment with an add hook, where all of them have this form and read the rows
+  // of the host as they come: they ride on the base product.
+  std::vector<LowRankDelta> low_rank;
 
   bool own_product() const { return pre || replacement != nullptr; }
   bool reads_input() const { return own_product() || add; }
+  bool rides() const { return !low_rank.empty(); }
+  // Nothing is left to do for it once the base product stands.
+  bool finished_with_product() const {
+    return !own_product() && !post && !needs_y0 && (!add || rides());
+  }
 };
+
+std::vector<LowRankDelta> low_rank_of(const Part& part) {
+  std::vector<LowRankDelta> factors;
+  if (part.own_product() || part.needs_y0) return factors;
+  for (const AttachmentPtr& a : *part.attachments) {
+    if (!a->hooks().add) continue;
+    auto one = a->low_rank(a->parameters());
+    if (!one) return {};
+    factors.push_back(std::move(*one));
+  }
+  return factors;
+}
 
 std::vector<Part> parts_of(const LinearGroup& group, const Rows& rows) {
   std::vector<Part> parts;
@@ -49,7 +72,8 @@ std::vector<Part> parts_of(const LinearGroup& group, const Rows& rows) {
         if (a->hooks().bias) part.own_bias = a.get();
         parameters += a->parameters().size();
       }
-      parts.push_back(part);
+      part.low_rank = low_rank_of(part);
+      parts.push_back(std::move(part));
     }
   }
   return parts;
@@ -82,6 +106,10 @@ at::Tensor float32(const at::Tensor& t) {
 class Float32Rows {
  public:
   explicit Float32Rows(const at::Tensor& x) : x_(x) {}
+  // The same rows as they came.
+  at::Tensor source(const Segment& segment) const {
+    return x_.narrow(0, segment.begin, segment.end - segment.begin);
+  }
   const at::Tensor& rows(const Segment& segment) const {
     if (begin_ != segment.begin) {
       begin_ = segment.begin;
@@ -146,6 +174,8 @@ struct HostCall : torch::CustomClassHolder {
   HostCall(const LinearGroup* host, Rows r) : group(host), rows(std::move(r)) {}
   const LinearGroup* group;
   Rows rows;
+  bool streams = false;
+  double scale = 1;  // of the product, where it is added to a stream
   std::vector<Part> parts;
 };
 
@@ -169,31 +199,29 @@ at::Tensor kept(const at::Tensor& y, const Segment& segment, int64_t grad_begin)
 // Rows before grad_begin are served, not trained: nothing of them is kept and they get no gradient.
 struct HostFunction : torch::autograd::Function<HostFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x,
-                            at::TensorList leaves, c10::intrusive_ptr<HostCall> call) {
+                            const std::optional<at::Tensor>& stream, at::TensorList leaves,
+                            c10::intrusive_ptr<HostCall> call) {
     const Tensors parameters = leaves.vec();
     const LinearGroup& group = *call->group;
     const BaseWeight& base = group.weight().current();
-    const bool shared = std::any_of(call->parts.begin(), call->parts.end(),
-                                    [](const Part& p) { return !p.own_product(); });
-    at::Tensor out =
-        shared ? base.matmul(x)
-               : at::empty({x.size(0), group.out_features()}, x.options().dtype(base.dtype()));
-    // Attachments that post-process or read y0 need what stood there before; everything else adds
-    // in place.
     const int64_t grad_begin = call->rows.grad_begin;
     Tensors saved;
-    bool save_x = false;
+    bool hooks_read_x = false, rides = false;
+    at::Tensor out = at::empty({x.size(0), group.out_features()},
+                               x.options().dtype(stream ? at::kFloat : base.dtype()));
+    const at::Tensor operand = x.detach().to(base.dtype()).contiguous();
+    multiply(*call, operand, stream, parameters, out, saved);
+    // Attachments that post-process or read y0 need what stood there before; everything else adds
+    // in place.
     const Float32Rows inputs(x);
     for (const Part& part : call->parts) {
+      rides |= part.rides();
+      if (part.finished_with_product()) continue;
       const auto [col0, col1] = group.weight_rows(part.site);
       at::Tensor y = out.narrow(0, part.segment.begin, part.segment.end - part.segment.begin)
                          .narrow(1, col0, col1 - col0);
       const at::Tensor b = bias_of(part, group, parameters);
-      if (part.attachments->empty()) {
-        if (b.defined()) y.add_(b);
-        continue;
-      }
-      const at::Tensor input = part.reads_input()
+      const at::Tensor input = part.reads_input() && !part.rides()
                                    ? pre_chain(part, inputs.rows(part.segment), parameters).back()
                                    : at::Tensor();
       if (part.replacement) {
@@ -203,11 +231,11 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
       } else if (part.pre) {
         y.copy_(base.matmul_rows(input, col0, col1));
       }
-      save_x |= part.reads_input();
+      hooks_read_x |= part.reads_input() && !part.rides();
       const at::Tensor y0 =
           part.needs_y0 ? y.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true) : at::Tensor();
       if (part.needs_y0) saved.push_back(grad_begin ? kept(y, part.segment, grad_begin) : y0);
-      if (part.add) {
+      if (part.add && !part.rides()) {
         for (size_t k = 0; k < part.attachments->size(); ++k) {
           const Attachment& a = *(*part.attachments)[k];
           if (a.hooks().add) y.add_(a.add(input, y0, parameters_of(part, k, parameters)));
@@ -220,13 +248,63 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
       }
       if (b.defined() && !part.scales_bias) y.add_(b);
     }
+    const at::Tensor& source = hooks_read_x ? x : operand;
     const at::Tensor trained_x =
-        grad_begin ? x.narrow(0, grad_begin, x.size(0) - grad_begin).clone() : x;
-    saved.push_back(save_x ? trained_x : at::Tensor());
+        grad_begin ? source.narrow(0, grad_begin, x.size(0) - grad_begin).clone() : source;
+    saved.push_back(hooks_read_x || rides ? trained_x : at::Tensor());
     ctx->saved_data["dtype"] = x.scalar_type();
     ctx->save_for_backward(saved);
     ctx->saved_data["call"] = c10::IValue::make_capsule(call);
     return out;
+  }
+
+  // The base product of all parts that share it, with what can be added to it while its blocks are
+  // in the cache: low-rank attachments and biases. Keeps x A^T of the trained rows.
+  static void multiply(const HostCall& call, const at::Tensor& x,
+                       const std::optional<at::Tensor>& stream, const Tensors& parameters,
+                       at::Tensor& out, Tensors& saved) {
+    const LinearGroup& group = *call.group;
+    LowRankSum sum;
+    bool shared = false;
+    for (const Part& part : call.parts) {
+      const auto [col0, col1] = group.weight_rows(part.site);
+      shared |= !part.own_product();
+      for (const LowRankDelta& factors : part.low_rank) {
+        const at::Tensor u =
+            low_rank_inner(x, part.segment.begin, part.segment.end, factors.a, factors.scale);
+        const int64_t skip =
+            std::clamp<int64_t>(call.rows.grad_begin - part.segment.begin, 0, u.size(0));
+        saved.push_back(skip ? u.narrow(0, skip, u.size(0) - skip).clone() : u);
+        sum.add(part.segment.begin, col0, u, factors.b.t());
+      }
+      const at::Tensor b =
+          part.finished_with_product() ? bias_of(part, group, parameters) : at::Tensor();
+      if (b.defined())
+        sum.add(part.segment.begin, col0, at::ones({part.segment.end - part.segment.begin, 1}),
+                b.unsqueeze(0));
+    }
+    if (!shared) return;
+    const int64_t width = out.size(1);
+    const BaseWeight& base = group.weight().current();
+    if (stream) {
+      const at::Tensor rows = stream->contiguous();
+      const float* from = data<float>(rows);
+      float* to = data<float>(out);
+      const auto scale = static_cast<float>(call.scale);
+      return base.matmul_blocks(x, [&](const ResultBlock& block) {
+        sum.add_to(block);
+        const int64_t at = block.row0 * width + block.column0;
+        add_block(block.rows, block.columns, block.values, block.stride, scale, from + at, width,
+                  to + at, width);
+      });
+    }
+    with_element(out, [&](auto* y) {
+      base.matmul_blocks(x, [&](const ResultBlock& block) {
+        sum.add_to(block);
+        store_block(block.rows, block.columns, block.values, block.stride,
+                    y + block.row0 * width + block.column0, width);
+      });
+    });
   }
 
   static Tensors backward(torch::autograd::AutogradContext* ctx, Tensors grads) {
@@ -238,8 +316,8 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
     const Tensors saved = ctx->get_saved_variables();
     const Float32Rows inputs_of(saved.back());
     const int64_t grad_begin = call.rows.grad_begin;
-    const at::Tensor dy =
-        grads[0].narrow(0, grad_begin, grads[0].size(0) - grad_begin).contiguous();
+    at::Tensor dy = grads[0].narrow(0, grad_begin, grads[0].size(0) - grad_begin).contiguous();
+    if (call.scale != 1) dy = dy * call.scale;
     const bool need_dx = ctx->needs_input_grad(0);
 
     bool edited = false, shared = false;
@@ -254,16 +332,26 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
       at::Tensor dx;
     };
     std::vector<Later> later;  // what the parts add to dx
+    LowRankSum riding;         // the same, within the product
     size_t next_saved = 0;
+    const at::Tensor wide = dy.to(base.dtype());
+    std::vector<Tensors> inner(call.parts.size());  // x A^T
+    for (size_t i = 0; i < call.parts.size(); ++i) {
+      for (size_t k = 0; k < call.parts[i].low_rank.size(); ++k)
+        inner[i].push_back(saved[next_saved++]);
+    }
 
-    for (const Part& part : call.parts) {
+    for (size_t index = 0; index < call.parts.size(); ++index) {
+      const Part& part = call.parts[index];
       const auto [col0, col1] = group.weight_rows(part.site);
       const Segment segment = trained(part.segment, grad_begin);
       const int64_t row0 = segment.begin, rows = segment.end - row0;
       const at::Tensor y0 = part.needs_y0 ? saved[next_saved++] : at::Tensor();
       const at::Tensor y_before_post = part.post ? saved[next_saved++] : at::Tensor();
       if (part.attachments->empty() || rows == 0) continue;
-      at::Tensor d = float32(dy.narrow(0, row0, rows).narrow(1, col0, col1 - col0));
+      const bool in_fp32 = part.own_bias || part.post || !part.rides();
+      at::Tensor d =
+          in_fp32 ? float32(dy.narrow(0, row0, rows).narrow(1, col0, col1 - col0)) : at::Tensor();
       auto keep = [&](size_t k, const Tensors& g) {
         size_t begin = part.first_parameter;
         for (size_t i = 0; i < k; ++i) begin += (*part.attachments)[i]->parameters().size();
@@ -290,11 +378,29 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
         }
       }
       if (part.own_bias && part.scales_bias) keep_bias();
-      const Tensors inputs =
-          part.reads_input() ? pre_chain(part, inputs_of.rows(segment), parameters) : Tensors{};
+      if (part.rides()) {
+        // What reaches the product, in its own dtype.
+        const at::Tensor dz = part.post ? d.to(base.dtype())
+                                        : wide.narrow(0, row0, rows).narrow(1, col0, col1 - col0);
+        for (size_t k = 0, term = 0; k < part.attachments->size(); ++k) {
+          const Attachment& a = *(*part.attachments)[k];
+          if (!a.hooks().add) continue;
+          const LowRankDelta& factors = part.low_rank[term];
+          const at::Tensor u = low_rank_inner(dz, 0, rows, factors.b.t(), factors.scale);
+          const Tensors p = parameters_of(part, k, parameters);
+          if (a.trainable())
+            keep(k, a.low_rank_backward(p, low_rank_outer(u, inputs_of.source(segment)),
+                                        low_rank_outer(inner[index][term], dz).t()));
+          riding.add(row0, 0, u, factors.a);
+          ++term;
+        }
+      }
+      const Tensors inputs = part.reads_input() && !part.rides()
+                                 ? pre_chain(part, inputs_of.rows(segment), parameters)
+                                 : Tensors{};
       at::Tensor dx;
       at::Tensor dy0_part = d;
-      for (size_t k = 0; part.add && k < part.attachments->size(); ++k) {
+      for (size_t k = 0; part.add && !part.rides() && k < part.attachments->size(); ++k) {
         const Attachment& a = *(*part.attachments)[k];
         if (!a.hooks().add) continue;
         const auto g = a.add_backward(inputs.back(), y0, parameters_of(part, k, parameters), d);
@@ -324,7 +430,7 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
           keep(k, g.parameters);
         }
       }
-      if (edited) {
+      if (part.own_product() || part.post || part.needs_y0) {
         at::Tensor target = dy0.narrow(0, row0, rows).narrow(1, col0, col1 - col0);
         if (part.own_product()) {
           target.zero_();
@@ -335,10 +441,22 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
       if (need_dx && dx.defined()) later.push_back({segment, dx});
     }
 
-    Tensors result{at::Tensor()};
+    Tensors result{at::Tensor(), call.streams ? grads[0] : at::Tensor()};
     if (need_dx) {
-      at::Tensor dx =
-          shared ? base.matmul_t(dy0) : at::zeros({dy.size(0), group.in_features()}, dy.options());
+      at::Tensor dx = at::empty(
+          {dy.size(0), group.in_features()},
+          dy.options().dtype(later.empty() ? ctx->saved_data["dtype"].toScalarType() : at::kFloat));
+      if (shared) {
+        with_element(dx, [&](auto* out) {
+          base.matmul_t_blocks(edited ? dy0 : wide, [&](const ResultBlock& block) {
+            riding.add_to(block);
+            store_block(block.rows, block.columns, block.values, block.stride,
+                        out + block.row0 * dx.size(1) + block.column0, dx.size(1));
+          });
+        });
+      } else {
+        dx.zero_();
+      }
       for (const Later& part : later) {
         dx.narrow(0, part.segment.begin, part.segment.end - part.segment.begin).add_(part.dx);
       }
@@ -357,7 +475,24 @@ at::Tensor LinearGroup::forward(const at::Tensor& x, const Rows& rows) const {
   call->parts = parts_of(*this, rows);
   const Tensors parameters = flat_parameters(call->parts);
   // As a TensorList: autograd looks into no other kind of list.
-  return HostFunction::apply(x, at::TensorList(parameters), call);
+  return HostFunction::apply(x, std::optional<at::Tensor>(), at::TensorList(parameters), call);
+}
+
+at::Tensor LinearGroup::add_to(const at::Tensor& stream, const at::Tensor& x, const Rows& rows,
+                               double scale) const {
+  auto call = c10::make_intrusive<HostCall>(this, rows);
+  call->parts = parts_of(*this, rows);
+  const bool whole = std::all_of(call->parts.begin(), call->parts.end(),
+                                 [](const Part& p) { return p.finished_with_product(); });
+  if (!whole || kernels_mode() == KernelsMode::ref || stream.scalar_type() != at::kFloat) {
+    const at::Tensor y = forward(x, rows);
+    return stream + (scale == 1 ? y : y * scale);
+  }
+  call->streams = true;
+  call->scale = scale;
+  const Tensors parameters = flat_parameters(call->parts);
+  return HostFunction::apply(x, std::optional<at::Tensor>(stream), at::TensorList(parameters),
+                             call);
 }
 
 at::Tensor LinearGroup::forward_ref(const at::Tensor& x, const Rows& rows) const {

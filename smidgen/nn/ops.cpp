@@ -79,20 +79,49 @@ struct RmsNorm : Function<RmsNorm> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    return backward_beside(ctx, grads[0], {});
+  }
+
+  // `beside` is what reaches x on another way, or undefined.
+  static variable_list backward_beside(AutogradContext* ctx, const at::Tensor& grad,
+                                       const at::Tensor& beside) {
     const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor &x = saved[0], &w = saved[1], dy = grads[0].contiguous();
+    const at::Tensor &x = saved[0], &w = saved[1];
+    if (!grad.defined()) return {beside, {}, {}, {}};
+    const at::Tensor dy = grad.contiguous(),
+                     added = beside.defined() ? beside.contiguous() : at::Tensor();
     at::Tensor dx = at::empty_like(x);
     at::Tensor dw = ctx->saved_data["weight"].toBool() ? at::zeros_like(w) : at::Tensor();
     with_element(dy, [&](const auto* dy_data) {
       rms_norm_backward(x.size(0), x.size(1), data<float>(x), data<float>(w),
                         static_cast<float>(ctx->saved_data["eps"].toDouble()), dy_data,
-                        data<float>(dx), dw.defined() ? data<float>(dw) : nullptr);
+                        added.defined() ? data<float>(added) : nullptr, data<float>(dx),
+                        dw.defined() ? data<float>(dw) : nullptr);
     });
     return {dx, dw, {}, {}};
   }
 };
 
+struct RmsNormFork : Function<RmsNormFork> {
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
+                               double eps, at::ScalarType out) {
+    return {RmsNorm::forward(ctx, x, weight, eps, out), x};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    return RmsNorm::backward_beside(ctx, grads[0], grads[1]);
+  }
+};
+
 }  // namespace
+
+std::pair<at::Tensor, at::Tensor> rms_norm_fork(const at::Tensor& x, const at::Tensor& weight,
+                                                double eps, at::ScalarType out) {
+  if (kernels_mode() == KernelsMode::ref || x.scalar_type() != at::kFloat || !x.is_contiguous())
+    return {rms_norm(x, weight, eps, out), x};
+  const variable_list both = RmsNormFork::apply(x, weight.to(at::kFloat), eps, out);
+  return {both[0], both[1]};
+}
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, at::ScalarType out) {
   require(x.dim() == 2 && weight.dim() == 1 && weight.size(0) == x.size(1), "rms_norm",
@@ -161,125 +190,121 @@ struct Swiglu : Function<Swiglu> {
                       up.stride(0), data<T>(dy), dgate_data, data<T>(dup));
     });
     return {dgate, dup};
-  }
-};
 
-}  // namespace
+  }  // namespace
 
-at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
-  require(gate.dim() == 2 && gate.sizes() == up.sizes(), "swiglu",
-          str("gate ", shape_str(gate.sizes()), " and up ", shape_str(up.sizes())));
-  if (kernels_mode() == KernelsMode::ref) return swiglu_ref(gate, up);
-  return Swiglu::apply(gate, up.to(gate.scalar_type()));
-}
-
-// --- rope
-// -------------------------------------------------------------------------------------------------------
-
-at::Tensor rope_frequencies(int64_t head_dim, double theta) {
-  const at::Tensor exponents =
-      torch::arange(0, head_dim, 2, at::kLong).to(at::kFloat) / static_cast<double>(head_dim);
-  return 1.0 / torch::pow(theta, exponents);
-}
-
-RopeTable rope_table(const at::Tensor& inverse_frequencies, int64_t positions, double scaling) {
-  const at::Tensor angles = torch::outer(torch::arange(positions, at::kLong).to(at::kFloat),
-                                         inverse_frequencies.to(at::kFloat));
-  return {(angles.cos() * scaling).contiguous(), (angles.sin() * scaling).contiguous()};
-}
-
-namespace {
-
-at::Tensor turn_ref(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-  const int64_t half = cos.size(-1);
-  const at::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half);
-  const at::Tensor rest = x.narrow(-1, 2 * half, x.size(-1) - 2 * half);
-  return torch::cat({a * cos - b * sin, b * cos + a * sin, rest.to(cos.scalar_type())}, -1)
-      .to(x.scalar_type());
-}
-
-at::Tensor turn(Turn direction, const at::Tensor& x_in, const RopeTable& table,
-                const at::Tensor& positions) {
-  at::Tensor x = x_in;
-  if (x.stride(2) != 1 || x.stride(1) != x.size(2)) x = x.contiguous();
-  at::Tensor y = at::empty(x.sizes(), x.options());
-  with_element(y, [&](auto* y_data) {
-    using T = std::remove_pointer_t<decltype(y_data)>;
-    rope_rotate(direction, x.size(0), x.size(1), x.size(2), data<T>(x), x.stride(0),
-                data<float>(table.cos), data<float>(table.sin), positions.const_data_ptr<int64_t>(),
-                y_data, y.size(1) * y.size(2));
-  });
-  return y;
-}
-
-struct Rope : Function<Rope> {
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
-                               const at::Tensor& cos, const at::Tensor& sin,
-                               const at::Tensor& positions) {
-    ctx->save_for_backward({cos, sin, positions});
-    const RopeTable table{cos, sin};
-    return {turn(Turn::forward, q, table, positions), turn(Turn::forward, k, table, positions)};
+  at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+    require(gate.dim() == 2 && gate.sizes() == up.sizes(), "swiglu",
+            str("gate ", shape_str(gate.sizes()), " and up ", shape_str(up.sizes())));
+    if (kernels_mode() == KernelsMode::ref) return swiglu_ref(gate, up);
+    return Swiglu::apply(gate, up.to(gate.scalar_type()));
   }
 
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const variable_list saved = ctx->get_saved_variables();
-    const RopeTable table{saved[0], saved[1]};
-    return {turn(Turn::backward, grads[0], table, saved[2]),
-            turn(Turn::backward, grads[1], table, saved[2]),
-            {},
-            {},
-            {}};
+  // --- rope
+  // -------------------------------------------------------------------------------------------------------
+
+  at::Tensor rope_frequencies(int64_t head_dim, double theta) {
+    const at::Tensor exponents =
+        torch::arange(0, head_dim, 2, at::kLong).to(at::kFloat) / static_cast<double>(head_dim);
+    return 1.0 / torch::pow(theta, exponents);
   }
-};
 
-}  // namespace
+  RopeTable rope_table(const at::Tensor& inverse_frequencies, int64_t positions, double scaling) {
+    const at::Tensor angles = torch::outer(torch::arange(positions, at::kLong).to(at::kFloat),
+                                           inverse_frequencies.to(at::kFloat));
+    return {(angles.cos() * scaling).contiguous(), (angles.sin() * scaling).contiguous()};
+  }
 
-std::pair<at::Tensor, at::Tensor> rope_ref(const at::Tensor& q, const at::Tensor& k,
-                                           const RopeTable& table, const at::Tensor& positions) {
-  const at::Tensor cos = table.cos.index_select(0, positions).unsqueeze(1);
-  const at::Tensor sin = table.sin.index_select(0, positions).unsqueeze(1);
-  return {turn_ref(q, cos, sin), turn_ref(k, cos, sin)};
-}
+  namespace {
 
-std::pair<at::Tensor, at::Tensor> rope(const at::Tensor& q, const at::Tensor& k,
-                                       const RopeTable& table, const at::Tensor& positions) {
-  const int64_t half = table.cos.size(1);
-  require(q.dim() == 3 && k.dim() == 3 && q.size(0) == k.size(0) && q.size(2) >= 2 * half &&
-              k.size(2) == q.size(2) && positions.dim() == 1 && positions.size(0) == q.size(0),
-          "rope",
-          str("q ", shape_str(q.sizes()), ", k ", shape_str(k.sizes()), ", positions ",
-              shape_str(positions.sizes()), " and angles of ", half, " pairs"));
-  const at::Tensor rows = positions.contiguous();
-  const int64_t* row = rows.const_data_ptr<int64_t>();
-  for (int64_t i = 0; i < rows.numel(); ++i) {
-    if (row[i] < 0 || row[i] >= table.cos.size(0)) {
-      throw Error(ErrorKind::usage, str("[rope] position ", row[i], " of row ", i,
-                                        " is outside the table of ", table.cos.size(0)));
+  at::Tensor turn_ref(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+    const int64_t half = cos.size(-1);
+    const at::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half);
+    const at::Tensor rest = x.narrow(-1, 2 * half, x.size(-1) - 2 * half);
+    return torch::cat({a * cos - b * sin, b * cos + a * sin, rest.to(cos.scalar_type())}, -1)
+        .to(x.scalar_type());
+  }
+
+  at::Tensor turn(Turn direction, const at::Tensor& x_in, const RopeTable& table,
+                  const at::Tensor& positions) {
+    at::Tensor x = x_in;
+    if (x.stride(2) != 1 || x.stride(1) != x.size(2)) x = x.contiguous();
+    at::Tensor y = at::empty(x.sizes(), x.options());
+    with_element(y, [&](auto* y_data) {
+      using T = std::remove_pointer_t<decltype(y_data)>;
+      rope_rotate(direction, x.size(0), x.size(1), x.size(2), data<T>(x), x.stride(0),
+                  data<float>(table.cos), data<float>(table.sin),
+                  positions.const_data_ptr<int64_t>(), y_data, y.size(1) * y.size(2));
+    });
+    return y;
+  }
+
+  struct Rope : Function<Rope> {
+    static variable_list forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
+                                 const at::Tensor& cos, const at::Tensor& sin,
+                                 const at::Tensor& positions) {
+      ctx->save_for_backward({cos, sin, positions});
+      const RopeTable table{cos, sin};
+      return {turn(Turn::forward, q, table, positions), turn(Turn::forward, k, table, positions)};
     }
+
+    static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+      const variable_list saved = ctx->get_saved_variables();
+      const RopeTable table{saved[0], saved[1]};
+      return {turn(Turn::backward, grads[0], table, saved[2]),
+              turn(Turn::backward, grads[1], table, saved[2]),
+              {},
+              {},
+              {}};
+    }
+  };
+
+  }  // namespace
+
+  std::pair<at::Tensor, at::Tensor> rope_ref(const at::Tensor& q, const at::Tensor& k,
+                                             const RopeTable& table, const at::Tensor& positions) {
+    const at::Tensor cos = table.cos.index_select(0, positions).unsqueeze(1);
+    const at::Tensor sin = table.sin.index_select(0, positions).unsqueeze(1);
+    return {turn_ref(q, cos, sin), turn_ref(k, cos, sin)};
   }
-  if (kernels_mode() == KernelsMode::ref) return rope_ref(q, k, table, rows);
-  if (q.size(2) > 2 * half) {
-    const auto turned = rope(q.narrow(2, 0, 2 * half), k.narrow(2, 0, 2 * half), table, rows);
-    const auto whole = [&](const at::Tensor& part, const at::Tensor& x) {
-      return torch::cat({part, x.narrow(2, 2 * half, x.size(2) - 2 * half)}, 2);
-    };
-    return {whole(turned.first, q), whole(turned.second, k)};
+
+  std::pair<at::Tensor, at::Tensor> rope(const at::Tensor& q, const at::Tensor& k,
+                                         const RopeTable& table, const at::Tensor& positions) {
+    const int64_t half = table.cos.size(1);
+    require(q.dim() == 3 && k.dim() == 3 && q.size(0) == k.size(0) && q.size(2) >= 2 * half &&
+                k.size(2) == q.size(2) && positions.dim() == 1 && positions.size(0) == q.size(0),
+            "rope",
+            str("q ", shape_str(q.sizes()), ", k ", shape_str(k.sizes()), ", positions ",
+                shape_str(positions.sizes()), " and angles of ", half, " pairs"));
+    const at::Tensor rows = positions.contiguous();
+    const int64_t* row = rows.const_data_ptr<int64_t>();
+    for (int64_t i = 0; i < rows.numel(); ++i) {
+      if (row[i] < 0 || row[i] >= table.cos.size(0)) {
+        throw Error(ErrorKind::usage, str("[rope] position ", row[i], " of row ", i,
+                                          " is outside the table of ", table.cos.size(0)));
+      }
+    }
+    if (kernels_mode() == KernelsMode::ref) return rope_ref(q, k, table, rows);
+    if (q.size(2) > 2 * half) {
+      const auto turned = rope(q.narrow(2, 0, 2 * half), k.narrow(2, 0, 2 * half), table, rows);
+      const auto whole = [&](const at::Tensor& part, const at::Tensor& x) {
+        return torch::cat({part, x.narrow(2, 2 * half, x.size(2) - 2 * half)}, 2);
+      };
+      return {whole(turned.first, q), whole(turned.second, k)};
+    }
+    const variable_list turned = Rope::apply(q, k, table.cos, table.sin, rows);
+    return {turned[0], turned[1]};
   }
-  const variable_list turned = Rope::apply(q, k, table.cos, table.sin, rows);
-  return {turned[0], turned[1]};
-}
 
-// --- embedding
-// --------------------------------------------------------------------------------------------------
+  // --- embedding
+  // --------------------------------------------------------------------------------------------------
 
-at::Tensor embedding(const BaseWeight& table, const at::Tensor& ids) {
-  return table.rows(ids);
-}
+  at::Tensor embedding(const BaseWeight& table, const at::Tensor& ids) { return table.rows(ids); }
 
-at::Tensor embedding(const at::Tensor& table, const at::Tensor& ids) {
-  require(table.dim() == 2 && ids.dim() == 1, "embedding",
-          str("table ", shape_str(table.sizes()), " and ids ", shape_str(ids.sizes())));
-  return torch::embedding(table, ids).to(at::kFloat);
-}
+  at::Tensor embedding(const at::Tensor& table, const at::Tensor& ids) {
+    require(table.dim() == 2 && ids.dim() == 1, "embedding",
+            str("table ", shape_str(table.sizes()), " and ids ", shape_str(ids.sizes())));
+    return torch::embedding(table, ids).to(at::kFloat);
+  }
 
 }  // namespace smidgen

@@ -17,7 +17,8 @@ namespace {
 
 const std::vector<CoreVerb>& verbs() {
   static const std::vector<CoreVerb> table = {tune_verb(), generate_verb(), chat_verb(),
-                                              eval_verb(), forward_verb(),  export_verb()};
+                                              eval_verb(), forward_verb(),  export_verb(),
+                                              bench_verb()};
   return table;
 }
 

@@ -17,6 +17,7 @@ struct CoreVerb {
   std::string positional;  // field that a bare word sets; empty: a bare word is the recipe
 };
 
+CoreVerb bench_verb();
 CoreVerb chat_verb();
 CoreVerb eval_verb();
 CoreVerb export_verb();

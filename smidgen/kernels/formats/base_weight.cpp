@@ -10,6 +10,7 @@
 #include <c10/core/GradMode.h>
 
 #include "smidgen/base/error.h"
+#include "smidgen/base/threads.h"
 
 namespace smidgen {
 namespace {
@@ -27,6 +28,16 @@ at::Tensor operand(const at::Tensor& x, int64_t width, at::ScalarType dtype, con
                                          shape_str(x.sizes())));
   }
   return x.detach().to(dtype);
+}
+
+// A finished product in blocks of rows.
+void hand_out(const at::Tensor& product, const FinishBlock& finish) {
+  const at::Tensor y = product.to(at::kFloat).contiguous();
+  const int64_t columns = y.size(1);
+  float* values = y.mutable_data_ptr<float>();
+  parallel_for(y.size(0), 16, [&](int64_t begin, int64_t end) {
+    finish({begin, end - begin, 0, columns, values + begin * columns, columns});
+  });
 }
 
 }  // namespace
@@ -66,6 +77,16 @@ at::Tensor BaseWeight::matmul_t_rows(const at::Tensor& dy, int64_t row0, int64_t
   const at::NoGradGuard no_grad;
   check_range(row0, row1);
   return do_matmul_t(operand(dy, row1 - row0, dtype(), "output gradient"), row0, row1);
+}
+
+void BaseWeight::matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const {
+  const at::NoGradGuard no_grad;
+  do_matmul_blocks(operand(x, in_features_, dtype(), "input"), finish);
+}
+
+void BaseWeight::matmul_t_blocks(const at::Tensor& dy, const FinishBlock& finish) const {
+  const at::NoGradGuard no_grad;
+  do_matmul_t_blocks(operand(dy, out_features_, dtype(), "output gradient"), finish);
 }
 
 at::Tensor BaseWeight::tile(int64_t row0, int64_t row1) const {
@@ -117,6 +138,14 @@ at::Tensor BaseWeight::do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t r
         at::matmul(dy.narrow(1, row - row0, end - row), do_tile(row, end).to(dy.scalar_type())));
   }
   return dx.to(dy.scalar_type());
+}
+
+void BaseWeight::do_matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const {
+  hand_out(do_matmul(x, 0, out_features_), finish);
+}
+
+void BaseWeight::do_matmul_t_blocks(const at::Tensor& dy, const FinishBlock& finish) const {
+  hand_out(do_matmul_t(dy, 0, out_features_), finish);
 }
 
 at::Tensor BaseWeight::do_rows(const at::Tensor& ids) const {

@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "smidgen/kernels/arithmetic.h"
+#include "smidgen/kernels/product.h"
 
 namespace smidgen {
 
@@ -42,6 +43,11 @@ class BaseWeight {
   at::Tensor matmul_t_rows(const at::Tensor& dy, int64_t row0,
                            int64_t row1) const;  // dy [n, row1 - row0]
 
+  // The two products of the whole matrix in fp32, block by block, before anything is rounded: what
+  // the host adds to a product costs no pass over memory.
+  void matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const;
+  void matmul_t_blocks(const at::Tensor& dy, const FinishBlock& finish) const;
+
   at::Tensor tile(int64_t row0, int64_t row1) const;  // fp32 [row1 - row0, i], a fresh tensor
   at::Tensor rows(const at::Tensor& ids) const;  // ids int64 [n] -> fp32 [n, i]: embedding look-up
   at::Tensor row_norms() const;                  // Euclidean norm of each row, fp32 [o]
@@ -50,6 +56,8 @@ class BaseWeight {
   // Bounds and dtypes are checked before these run: x and dy arrive in dtype(), 2-D.
   virtual at::Tensor do_matmul(const at::Tensor& x, int64_t row0, int64_t row1) const;
   virtual at::Tensor do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t row1) const;
+  virtual void do_matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const;
+  virtual void do_matmul_t_blocks(const at::Tensor& dy, const FinishBlock& finish) const;
   virtual at::Tensor do_tile(int64_t row0, int64_t row1) const = 0;
   virtual at::Tensor do_rows(const at::Tensor& ids) const;
   virtual at::Tensor do_row_norms() const;

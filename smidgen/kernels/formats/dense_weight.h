@@ -20,10 +20,15 @@ class DenseWeight final : public BaseWeight {
  protected:
   at::Tensor do_matmul(const at::Tensor& x, int64_t row0, int64_t row1) const override;
   at::Tensor do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t row1) const override;
+  void do_matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const override;
+  void do_matmul_t_blocks(const at::Tensor& dy, const FinishBlock& finish) const override;
   at::Tensor do_tile(int64_t row0, int64_t row1) const override;
   at::Tensor do_rows(const at::Tensor& ids) const override;
 
  private:
+  // Whether n rows are multiplied by kernels/product.h.
+  bool packs(int64_t n) const;
+  const Bf16* halves() const { return static_cast<const Bf16*>(weights_.const_data_ptr()); }
   at::Tensor weights_;
   std::string format_;
 };

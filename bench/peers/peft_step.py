@@ -1,0 +1,46 @@
+"""One timed run of HF PEFT: LoRA steps of a causal model on random ids. Prints one line of JSON. Run by bench/step.py."""
+
+import argparse
+import contextlib
+import json
+import resource
+import time
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--model", required=True)
+parser.add_argument("--ids", required=True, help="JSON file: steps of batches of rows of ids")
+parser.add_argument("--mode", choices=["fp32", "bf16", "autocast"], required=True)
+parser.add_argument("--compile", action="store_true")
+parser.add_argument("--rank", type=int, default=8)
+parser.add_argument("--skip", type=int, default=3)
+args = parser.parse_args()
+
+torch.set_num_threads(2)
+torch.manual_seed(0)
+steps = [torch.tensor(step) for step in json.load(open(args.ids, encoding="utf-8"))]
+dtype = torch.bfloat16 if args.mode == "bf16" else torch.float32
+model = AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype, attn_implementation="sdpa")
+model = get_peft_model(model, LoraConfig(r=args.rank, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
+model.train()
+run = torch.compile(model) if args.compile else model
+optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-4, weight_decay=0.0)
+cast = torch.autocast("cpu", torch.bfloat16) if args.mode == "autocast" else contextlib.nullcontext()
+losses, tokens, seconds = [], 0, 0.0
+for number, ids in enumerate(steps):
+    begin = time.perf_counter()
+    optimizer.zero_grad(set_to_none=True)
+    with cast:
+        loss = run(input_ids=ids, labels=ids).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+    optimizer.step()
+    losses.append(loss.item())
+    if number >= args.skip:
+        seconds += time.perf_counter() - begin
+        tokens += ids.numel()
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"tokens_per_s": tokens / seconds, "peak_mb": peak, "losses": losses}))

@@ -1,0 +1,98 @@
+#include "smidgen/train/step_bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include <torch/torch.h>
+
+#include "smidgen/nn/host.h"
+#include "smidgen/train/optimizer.h"
+
+namespace smidgen {
+namespace {
+
+double seconds_of(const std::function<void()>& work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+double median(std::vector<double> x) {
+  std::sort(x.begin(), x.end());
+  return x.empty() ? 0 : x[x.size() / 2];
+}
+
+// Median of a few runs after one that warms up.
+double typical(const std::function<void()>& work) {
+  work();
+  std::vector<double> times;
+  for (int i = 0; i < 5; ++i) times.push_back(seconds_of(work));
+  return median(times);
+}
+
+// y = x W^T and dx = dy W by the library's own product, which is what one would call without us.
+double both_directions(int64_t rows, int64_t out, int64_t in, Arithmetic arithmetic) {
+  const torch::NoGradGuard no_grad;
+  const auto options = at::TensorOptions().dtype(scalar_type(arithmetic));
+  const at::Tensor x = at::randn({rows, in}, options), w = at::randn({out, in}, options),
+                   dy = at::randn({rows, out}, options);
+  return typical([&] { at::linear(x, w); }) + typical([&] { at::matmul(dy, w); });
+}
+
+}  // namespace
+
+StepTimes time_steps(Model& model, Adapter& adapter, const StepBench& bench) {
+  constexpr int kSlot = 1;
+  adapter.attach(model, kSlot);
+  StepTimes result;
+  std::vector<double> times;
+  for (int64_t step = 0; step < bench.steps; ++step) {
+    const double seconds = seconds_of([&] {
+      const auto& ids = bench.batches[static_cast<size_t>(step) % bench.batches.size()];
+      const std::vector<std::span<const int32_t>> sequences(ids.begin(), ids.end());
+      ParamStore& store = adapter.store();
+      store.zero_grad();
+      Batch batch;
+      batch.main = make_stream(sequences, std::vector<int>(sequences.size(), kSlot));
+      batch.targets = next_token_targets(batch.main);
+      batch.answers = batch.main.size() - batch.main.sequences();
+      const at::Tensor sum = model.loss_sum(model.forward(batch.main), batch);
+      sum.backward();
+      store.scale_grad(1.0 / static_cast<double>(batch.answers));
+      clip_gradients(store, bench.optimizer.max_grad_norm);
+      optimizer_step(store, bench.optimizer, bench.optimizer.learning_rate);
+      result.losses.push_back(sum.item<double>() / static_cast<double>(batch.answers));
+    });
+    if (step >= bench.skip) times.push_back(seconds);
+  }
+  Adapter::detach(model, kSlot);
+  if (times.empty()) return result;
+  result.seconds = median(times);
+  result.least = *std::min_element(times.begin(), times.end());
+  result.most = *std::max_element(times.begin(), times.end());
+  return result;
+}
+
+ProductRate product_rate(const Model& model, int64_t rows) {
+  std::map<std::pair<int64_t, int64_t>, int64_t> shapes;
+  for (const auto& host : model.hosts()) {
+    if (!dynamic_cast<const LinearGroup*>(host.get())) continue;
+    const BaseWeight& weight = host->weight().current();
+    ++shapes[{weight.out_features(), weight.in_features()}];
+  }
+  ProductRate rate;
+  for (const auto& [shape, count] : shapes) {
+    const auto [out, in] = shape;
+    rate.seconds += static_cast<double>(count) * both_directions(rows, out, in, model.arithmetic());
+    rate.flops += 4.0 * static_cast<double>(count * rows * out * in);
+  }
+  return rate;
+}
+
+double square_rate(Arithmetic arithmetic) {
+  constexpr int64_t kRows = 1024, kIn = 2048, kOut = 5632;
+  return 4.0 * kRows * kIn * kOut / both_directions(kRows, kOut, kIn, arithmetic);
+}
+
+}  // namespace smidgen

@@ -1,0 +1,38 @@
+// A tuning step measured in place: random ids, a fresh adapter, everything else as in a run.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "smidgen/base/json.h"
+#include "smidgen/methods/adapter.h"
+#include "smidgen/train/config.h"
+
+namespace smidgen {
+
+struct StepBench {
+  // The sequences of each step; a shorter list starts again.
+  std::vector<std::vector<std::vector<int32_t>>> batches;
+  int64_t steps = 6, skip = 3;  // the first `skip` are not timed
+  OptimizerConfig optimizer;
+};
+
+// Median, least and most seconds of a step, tokens a second at the median, losses, peak memory.
+struct StepTimes {
+  double seconds = 0, least = 0, most = 0;
+  std::vector<double> losses;
+};
+StepTimes time_steps(Model& model, Adapter& adapter, const StepBench& bench);
+
+// The products with frozen weights of one step of n rows, both directions, at the rate at which
+// this machine multiplies their shapes with nothing around them: seconds, and the flops.
+struct ProductRate {
+  double seconds = 0, flops = 0;
+  double per_second() const { return seconds > 0 ? flops / seconds : 0; }
+};
+ProductRate product_rate(const Model& model, int64_t rows);
+
+// A large square product, for comparison: flops a second.
+double square_rate(Arithmetic arithmetic);
+
+}  // namespace smidgen
