@@ -8,6 +8,7 @@
 #include "smidgen/api/guard.h"
 #include "smidgen/base/console.h"
 #include "smidgen/base/memory.h"
+#include "smidgen/base/version.h"
 #include "smidgen/convert/hf_folder.h"
 #include "smidgen/eval/evaluate.h"
 #include "smidgen/methods/merge.h"
@@ -145,7 +146,7 @@ void enter() {
 }
 
 std::string version() {
-  return SMIDGEN_VERSION;
+  return smidgen::version();
 }
 
 std::string torch_version() {

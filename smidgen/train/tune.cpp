@@ -6,6 +6,7 @@
 
 #include "smidgen/base/log.h"
 #include "smidgen/base/progress.h"
+#include "smidgen/base/version.h"
 #include "smidgen/convert/hf_folder.h"
 #include "smidgen/kernels/target.h"
 #include "smidgen/methods/merge.h"
@@ -84,7 +85,7 @@ class Tuner {
             .data = data_.digest(),
             .threads = call_.threads,
             .target = str(kernel_target(), " ", to_string(loaded_.model->arithmetic())),
-            .versions = str("smidgen ", SMIDGEN_VERSION, ", libtorch ", TORCH_VERSION)};
+            .versions = str("smidgen ", version(), ", libtorch ", TORCH_VERSION)};
   }
 
   // The adapter folder, or for full tuning the model folder with the trained weights in place.

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "smidgen/base/version.h"
 #include "smidgen/text/tokenizer.h"
 
 namespace smidgen {
@@ -21,7 +22,7 @@ Json tune_sidecar(const TuneConfig& c, LoadedModel& loaded, const Json& recipe) 
   for (const int32_t id : stop_tokens(loaded.files, loaded.tokenizer())) {
     stop.push_back({{"id", id}, {"token", loaded.tokenizer().token(id)}});
   }
-  return {{"smidgen", SMIDGEN_VERSION},
+  return {{"smidgen", version()},
           {"base_digest", loaded.files.digest()},
           {"base",
            {{"path", loaded.files.path.string()},
