@@ -123,7 +123,6 @@ function(smidgen_command room)
   add_executable(smidgen_exe ${sources})
   set_target_properties(smidgen_exe PROPERTIES OUTPUT_NAME smidgen INSTALL_RPATH "$ORIGIN/../lib")
   target_link_libraries(smidgen_exe PRIVATE smidgen)
-  target_compile_definitions(smidgen_exe PRIVATE SMIDGEN_VERSION="${PROJECT_VERSION}")
   if(TARGET smidgen_core)
     # What the verbs and registries of the core offer, so that help and flag checks need no torch.
     add_custom_command(

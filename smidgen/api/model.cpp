@@ -8,13 +8,12 @@
 #include "smidgen/api/guard.h"
 #include "smidgen/base/console.h"
 #include "smidgen/base/memory.h"
-#include "smidgen/cli/core/generate_config.h"
-#include "smidgen/cli/core/model_config.h"
-#include "smidgen/convert/gguf_adapter.h"
+#include "smidgen/base/version.h"
 #include "smidgen/convert/hf_folder.h"
 #include "smidgen/eval/evaluate.h"
 #include "smidgen/methods/merge.h"
-#include "smidgen/nn/generate.h"
+#include "smidgen/methods/open_model.h"
+#include "smidgen/nn/generate_config.h"
 #include "smidgen/smidgen.h"
 #include "smidgen/text/dataset.h"
 
@@ -95,7 +94,7 @@ struct Model::State {
                                                      {"repetition_penalty", o.repetition_penalty},
                                                      {"seed", o.seed},
                                                      {"ignore_eos", o.ignore_eos}});
-    smidgen::GenerateOptions options = generate_options(config, loaded);
+    smidgen::GenerateOptions options = generate_options(config, loaded.files, loaded.tokenizer());
     options.stop_strings = o.stop;
     options.interrupt = [&] { return callback.stopped(); };
     if (o.on_text) {
@@ -147,7 +146,7 @@ void enter() {
 }
 
 std::string version() {
-  return SMIDGEN_VERSION;
+  return smidgen::version();
 }
 
 std::string torch_version() {

@@ -1,4 +1,4 @@
-#include "smidgen/cli/core/tune.h"
+#include "smidgen/train/tune.h"
 
 #include <charconv>
 
@@ -7,8 +7,8 @@
 #include "smidgen/api/guard.h"
 #include "smidgen/base/recipe.h"
 #include "smidgen/base/schema.h"
-#include "smidgen/cli/core/verb.h"
 #include "smidgen/smidgen.h"
+#include "smidgen/train/registries.h"
 
 namespace smidgen::api {
 namespace {
@@ -28,13 +28,12 @@ std::optional<double> number_at(const Json& object, const char* key) {
 }  // namespace
 
 struct RecipeReader {
-  static Invocation invocation(const Recipe& recipe) {
+  static TuneCall call(const Recipe& recipe) {
     // The environment is the program's, not ours.
-    Call call{"tune", {}, [](const std::string&) { return std::nullopt; }, recipe.text_};
-    if (!recipe.file_.empty()) call.words = {"--recipe", recipe.file_};
-    for (const auto& [key, value] : recipe.settings_) call.words.push_back(str(key, "=", value));
-    Invocation made{"tune", resolve(document(), call), {}, at::get_num_threads(), {}};
-    made.output.quiet = true;
+    Call request{"tune", {}, [](const std::string&) { return std::nullopt; }, recipe.text_};
+    if (!recipe.file_.empty()) request.words = {"--recipe", recipe.file_};
+    for (const auto& [key, value] : recipe.settings_) request.words.push_back(str(key, "=", value));
+    TuneCall made{resolve(document(), request), {}, at::get_num_threads()};
     if (const Json& threads = made.recipe.common["threads"]; !threads.is_null()) {
       throw Error(ErrorKind::usage, "threads is the process's, not a run's",
                   made.recipe.where("threads"), "call smidgen::api::set_threads");
@@ -73,7 +72,6 @@ TuneResult tune(const Recipe& recipe, const TuneOptions& options) {
   TuneResult result;
   try {
     guarded([&] {
-      const Invocation invocation = RecipeReader::invocation(recipe);
       TuneHooks hooks;
       hooks.stop = [&] { return callback.stopped(); };
       hooks.step = [&](const StepRecord& r, int64_t total) {
@@ -83,17 +81,16 @@ TuneResult tune(const Recipe& recipe, const TuneOptions& options) {
                             r.grad_norm, r.tokens_per_s, r.eval_loss};
         (void)callback.go_on([&] { return options.on_step(step); });
       };
-      hooks.result = [&](const Json& summary) {
-        result.steps = summary.value("steps", int64_t{0});
-        result.stopped_early = summary.value("stopped_early", false);
-        result.adapter = summary.value("artefact", "");
-        result.report = summary.value("report", "");
-        if (const auto held_out = summary.find("held_out"); held_out != summary.end()) {
-          result.held_out_before = number_at(*held_out, "loss_before");
-          result.held_out_after = number_at(*held_out, "loss_after");
-        }
-      };
-      run_tune(invocation, hooks);
+      const Json summary = smidgen::tune(RecipeReader::call(recipe), hooks).summary;
+      if (summary.is_null()) return;  // a dry run
+      result.steps = summary.value("steps", int64_t{0});
+      result.stopped_early = summary.value("stopped_early", false);
+      result.adapter = summary.value("artefact", "");
+      result.report = summary.value("report", "");
+      if (const auto held_out = summary.find("held_out"); held_out != summary.end()) {
+        result.held_out_before = number_at(*held_out, "loss_before");
+        result.held_out_after = number_at(*held_out, "loss_after");
+      }
     });
   } catch (const Error& error) {
     callback.rethrow();

@@ -11,6 +11,7 @@
 #include "smidgen/base/fs.h"
 #include "smidgen/base/memory.h"
 #include "smidgen/base/progress.h"
+#include "smidgen/base/version.h"
 #include "smidgen/cli/command.h"
 #include "smidgen/cli/core_library.h"
 #include "smidgen/cli/needed.h"
@@ -170,7 +171,7 @@ void run_doctor(const Invocation& invocation) {
     if (entry["state"] == "missing") missing.push_back(entry["name"].get<std::string>());
   }
   if (invocation.output.json) {
-    print_json({{"ok", missing.empty()}, {"version", SMIDGEN_VERSION}, {"checks", rows}});
+    print_json({{"ok", missing.empty()}, {"version", version()}, {"checks", rows}});
   } else {
     print_text(as_table(rows));
   }

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "smidgen/base/console.h"
+#include "smidgen/base/version.h"
 #include "smidgen/cli/command.h"
 #include "smidgen/cli/core_library.h"
 
@@ -53,9 +54,8 @@ Json make_document() {
     if (!verbs.contains(name)) verbs[name] = entry;
   }
   Json registries = stored.contains("registries") ? stored["registries"] : Json::object();
-  return {{"version", SMIDGEN_VERSION},
-          {"verbs", std::move(verbs)},
-          {"registries", std::move(registries)}};
+  return {
+      {"version", version()}, {"verbs", std::move(verbs)}, {"registries", std::move(registries)}};
 }
 
 }  // namespace

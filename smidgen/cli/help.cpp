@@ -2,6 +2,8 @@
 
 #include "smidgen/base/console.h"
 #include "smidgen/base/recipe.h"
+#include "smidgen/base/str.h"
+#include "smidgen/base/version.h"
 #include "smidgen/cli/command.h"
 
 namespace smidgen {
@@ -33,8 +35,8 @@ const VerbEntry kHelp([] {
 });
 
 void run_version(const Invocation& invocation) {
-  if (invocation.output.json) return print_json({{"version", SMIDGEN_VERSION}});
-  print_text("smidgen " SMIDGEN_VERSION "\n");
+  if (invocation.output.json) return print_json({{"version", version()}});
+  print_text(str("smidgen ", version(), "\n"));
 }
 
 const VerbEntry kVersion([] {

@@ -5,6 +5,7 @@
 
 #include "smidgen/base/temporary_folder.h"
 #include "smidgen/io/dequantise.h"
+#include "smidgen/methods/adapter_gguf.h"
 #include "smidgen/nn/tiny_model.h"
 
 namespace smidgen {

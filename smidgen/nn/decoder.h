@@ -9,13 +9,12 @@
 // block says so. Letters: n rows, d width, h heads, v vocabulary.
 #pragma once
 
-#include "smidgen/nn/by_length.h"
 #include "smidgen/nn/decoder_spec.h"
 #include "smidgen/nn/model.h"
 
 namespace smidgen {
 
-class Decoder : public Model, public ByLength {
+class Decoder : public Model {
  public:
   Decoder(const DecoderSpec& spec, Json config, WeightReader& weights, const LoadOptions& options);
 
@@ -23,8 +22,8 @@ class Decoder : public Model, public ByLength {
   at::Tensor logits(const at::Tensor& hidden, const Rows& rows) const override;
   at::Tensor loss_sum(const at::Tensor& hidden, const Batch& batch) const override;
   KvCache make_cache(int64_t sequences, int64_t capacity) const override;
-  std::vector<ModelTensor> tensors() const override;
   bool starts_anew(int64_t have, int64_t want) const override;
+  std::vector<ModelTensor> tensors() const override;
 
  private:
   struct Mlp {

@@ -7,7 +7,6 @@
 #include <torch/torch.h>
 
 #include "smidgen/base/error.h"
-#include "smidgen/nn/by_length.h"
 #include "smidgen/nn/stop_text.h"
 #include "smidgen/text/tokenizer.h"
 
@@ -102,13 +101,11 @@ void finish(Sequence& s, Finish reason) {
 
 // The cache of a sequence is emptied where its next length makes all of it another computation.
 void start_anew(const Model& model, std::vector<Sequence>& active, KvCache& cache) {
-  const auto* by_length = dynamic_cast<const ByLength*>(&model);
-  if (!by_length) return;
   for (size_t i = 0; i < active.size(); ++i) {
     Sequence& s = active[i];
     const int64_t have = cache.length(static_cast<int64_t>(i)),
                   want = static_cast<int64_t>(s.seen.size());
-    if (!by_length->starts_anew(have, want)) continue;
+    if (!model.starts_anew(have, want)) continue;
     cache.truncate(static_cast<int64_t>(i), 0);
     s.next = s.seen;
   }

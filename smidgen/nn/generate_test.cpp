@@ -25,23 +25,36 @@ std::vector<Prompt> prompts() {
 }
 
 // Every token that the cache led to is the one that a pass over the whole sequence gives.
-TEST(Generate, CachedEqualsRecomputed) {
-  const auto model = make_tiny_llama();
+void expect_recomputed(const Model& model) {
   const Prompt prompt{.ids = {5, 17, 3}};
   const Generation made =
-      generate(*model, prompt, {.sample = {.greedy = true}, .max_new_tokens = 40});
+      generate(model, prompt, {.sample = {.greedy = true}, .max_new_tokens = 40});
   ASSERT_EQ(made.ids.size(), 40u);
   EXPECT_EQ(made.finish, Finish::length);
   std::vector<int32_t> ids = prompt.ids;
   std::set<int32_t> distinct;
   for (const int32_t id : made.ids) {
-    const at::Tensor scores = last_logits(*model, ids);
+    const at::Tensor scores = last_logits(model, ids);
     const auto [top, where] = scores.max(0);
     EXPECT_LE((top - scores[id]).item<float>(), 1e-4f) << "token " << ids.size();
     ids.push_back(id);
     distinct.insert(id);
   }
   EXPECT_GT(distinct.size(), 3u) << "a model that repeats one token proves nothing";
+}
+
+TEST(Generate, CachedEqualsRecomputed) {
+  expect_recomputed(*make_tiny_llama());
+}
+
+TEST(Generate, CachedEqualsRecomputedWhereTheLengthTurnsTheAngles) {
+  Json config = tiny_config("llama");
+  config["max_position_embeddings"] = 96;
+  config["rope_scaling"] = {{"rope_type", "longrope"},
+                            {"short_factor", {1.0, 1.1, 1.2, 1.3}},
+                            {"long_factor", {2.0, 3.0, 4.0, 5.0}},
+                            {"original_max_position_embeddings", 20}};
+  expect_recomputed(*load_model(tiny_files(config), {.dtype = "fp32"}));
 }
 
 TEST(Generate, ABatchEqualsItsPromptsAlone) {

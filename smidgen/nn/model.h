@@ -52,6 +52,10 @@ class Model {
   // Sum of the cross-entropies of the rows with a target; the logits never exist whole.
   virtual at::Tensor loss_sum(const at::Tensor& hidden, const Batch& batch) const = 0;
   virtual KvCache make_cache(int64_t sequences, int64_t capacity) const = 0;
+  // True when a cache filled at `have` tokens says nothing of a sequence of `want`, which has to be
+  // computed from its start: with some rotary scalings (dynamic, longrope) a longer sequence turns
+  // every token by other angles. Whoever lets a cached sequence grow asks first.
+  virtual bool starts_anew(int64_t have, int64_t want) const = 0;
 
   // Every tensor of the model in HF's names and order: what a writer needs. A tied weight comes
   // once.

@@ -38,28 +38,51 @@ inline void expect_close(const at::Tensor& found, const at::Tensor& wanted, doub
   EXPECT_LE(worst, bound) << what;
 }
 
-// The op under both kernels: value and the gradient of a random linear function of it with respect
-// to every input.
-inline void expect_same_op(const Tensors& inputs, const Op& op, double bound = 1e-5) {
-  const auto run = [&](KernelsMode mode, at::Tensor* direction) {
-    const ScopedKernels scoped(mode);
-    Tensors leaves;
-    for (const at::Tensor& x : inputs) leaves.push_back(x.detach().clone().requires_grad_(true));
-    const at::Tensor y = op(leaves);
-    if (!direction->defined()) *direction = normal(y.sizes()).to(y.scalar_type());
-    (y * *direction).sum().backward();
-    Tensors results{y};
-    for (const at::Tensor& leaf : leaves) results.push_back(leaf.grad());
-    return results;
-  };
-  at::Tensor direction;
-  const Tensors wanted = run(KernelsMode::ref, &direction),
-                found = run(KernelsMode::fast, &direction);
+// The value of the op, and the gradient of a random linear function of it with respect to every
+// input. An undefined `direction` is drawn.
+inline Tensors value_and_gradients(const Tensors& inputs, const Op& op, KernelsMode mode,
+                                   at::Tensor* direction) {
+  const ScopedKernels scoped(mode);
+  Tensors leaves;
+  for (const at::Tensor& x : inputs) leaves.push_back(x.detach().clone().requires_grad_(true));
+  const at::Tensor y = op(leaves);
+  if (!direction->defined()) *direction = normal(y.sizes());
+  (y * direction->to(y.scalar_type())).sum().backward();
+  Tensors results{y};
+  for (const at::Tensor& leaf : leaves) results.push_back(leaf.grad());
+  return results;
+}
+
+inline void expect_all_close(const Tensors& found, const Tensors& wanted, double bound,
+                             const std::string& what) {
   for (size_t i = 0; i < wanted.size(); ++i) {
     EXPECT_GT(wanted[i].abs().max().item<double>(), 0) << "a zero proves nothing";
     expect_close(found[i], wanted[i], bound,
-                 i == 0 ? "value" : "gradient " + std::to_string(i - 1));
+                 what + (i == 0 ? "value" : "gradient " + std::to_string(i - 1)));
   }
+}
+
+// The op under both kernels.
+inline void expect_same_op(const Tensors& inputs, const Op& op, double bound = 1e-5) {
+  at::Tensor direction;
+  const Tensors wanted = value_and_gradients(inputs, op, KernelsMode::ref, &direction);
+  expect_all_close(value_and_gradients(inputs, op, KernelsMode::fast, &direction), wanted, bound,
+                   "");
+}
+
+// Each kernel in fp32 against the reference in fp64, for ops that keep the dtype of their inputs:
+// where the two are compared with each other, nobody knows which is off.
+inline void expect_near_fp64(const Tensors& inputs, const Op& op, double fast_bound,
+                             double ref_bound) {
+  at::Tensor direction;
+  Tensors wide;
+  for (const at::Tensor& x : inputs) wide.push_back(x.to(at::kDouble));
+  const Tensors exact = value_and_gradients(wide, op, KernelsMode::ref, &direction);
+  ASSERT_EQ(exact[0].scalar_type(), at::kDouble);
+  expect_all_close(value_and_gradients(inputs, op, KernelsMode::fast, &direction), exact,
+                   fast_bound, "fast, ");
+  expect_all_close(value_and_gradients(inputs, op, KernelsMode::ref, &direction), exact, ref_bound,
+                   "reference, ");
 }
 
 // Autograd of a reference against central differences in fp64.

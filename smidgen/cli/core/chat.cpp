@@ -8,8 +8,9 @@
 #include "smidgen/base/console.h"
 #include "smidgen/base/log.h"
 #include "smidgen/base/signals.h"
-#include "smidgen/cli/core/generate_config.h"
 #include "smidgen/cli/core/verb.h"
+#include "smidgen/methods/open_model.h"
+#include "smidgen/nn/generate_config.h"
 
 namespace smidgen {
 
@@ -40,7 +41,7 @@ class Conversation {
  public:
   Conversation(LoadedModel& loaded, const ChatConfig& config, bool json)
       : loaded_(loaded),
-        options_(generate_options(config.sampling, loaded)),
+        options_(generate_options(config.sampling, loaded.files, loaded.tokenizer())),
         system_(config.system),
         json_(json) {
     if (!json) options_.on_text = [](size_t, std::string_view text) { console().print(text); };

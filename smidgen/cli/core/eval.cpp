@@ -4,9 +4,9 @@
 #include "smidgen/base/console.h"
 #include "smidgen/base/progress.h"
 #include "smidgen/base/signals.h"
-#include "smidgen/cli/core/model_config.h"
 #include "smidgen/cli/core/verb.h"
 #include "smidgen/eval/evaluate.h"
+#include "smidgen/methods/open_model.h"
 #include "smidgen/text/token_cache.h"
 
 namespace smidgen {

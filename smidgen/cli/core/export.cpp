@@ -1,13 +1,13 @@
 // smidgen export: base and adapters as one plain model, or an adapter in another layout.
 #include "smidgen/base/console.h"
 #include "smidgen/base/log.h"
-#include "smidgen/cli/core/model_config.h"
 #include "smidgen/cli/core/verb.h"
 #include "smidgen/convert/gguf_adapter.h"
 #include "smidgen/convert/gguf_file.h"
 #include "smidgen/convert/hf_folder.h"
 #include "smidgen/convert/verify.h"
 #include "smidgen/methods/merge.h"
+#include "smidgen/methods/open_model.h"
 
 namespace smidgen {
 

@@ -1,9 +1,9 @@
 // smidgen forward: one pass over a sequence, its numbers in a file.
 #include <torch/torch.h>
 
-#include "smidgen/cli/core/model_config.h"
 #include "smidgen/cli/core/verb.h"
 #include "smidgen/io/safetensors.h"
+#include "smidgen/methods/open_model.h"
 
 namespace smidgen {
 

@@ -11,8 +11,9 @@
 #include "smidgen/base/console.h"
 #include "smidgen/base/log.h"
 #include "smidgen/base/signals.h"
-#include "smidgen/cli/core/generate_config.h"
 #include "smidgen/cli/core/verb.h"
+#include "smidgen/methods/open_model.h"
+#include "smidgen/nn/generate_config.h"
 
 namespace smidgen {
 
@@ -129,7 +130,7 @@ std::vector<PromptRow> prompt_rows(const std::string& lines, const LoadedModel& 
 // A file of prompts: one JSON line each, in the order of the file.
 void run_prompts(const GenerateConfig& config, const std::string& lines) {
   LoadedModel loaded = open(config.model);
-  GenerateOptions options = generate_options(config.sampling, loaded);
+  GenerateOptions options = generate_options(config.sampling, loaded.files, loaded.tokenizer());
   const std::vector<PromptRow> rows = prompt_rows(lines, loaded, *config.prompts);
   const auto size = static_cast<size_t>(config.batch);
   for (size_t begin = 0; begin < rows.size(); begin += size) {
@@ -161,7 +162,7 @@ void run_generate(const Invocation& invocation) {
   if (config.prompts) return run_prompts(config, text);
   LoadedModel loaded = open(config.model);
   const Prompt prompt{.ids = prompt_ids(loaded, config, text), .slot = loaded.slot, .stream = 0};
-  GenerateOptions options = generate_options(config.sampling, loaded);
+  GenerateOptions options = generate_options(config.sampling, loaded.files, loaded.tokenizer());
   if (!invocation.output.json) {
     options.on_text = [](size_t, std::string_view piece) { console().print(piece); };
   }

@@ -25,10 +25,6 @@ CoreVerb forward_verb();
 CoreVerb generate_verb();
 CoreVerb tune_verb();
 
-// The registries of this build: the part of the schema document that oneof and choice fields refer
-// to.
-Json registries();
-
 // A JSON value as one line on stdout.
 void print_json(const Json& value);
 

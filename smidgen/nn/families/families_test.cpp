@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "smidgen/nn/by_length.h"
 #include "smidgen/nn/families/family_checks_test.h"
 #include "smidgen/nn/op_checks_test.h"
 
@@ -106,8 +105,7 @@ void expect_cached_steps(const Model& model, bool angles) {
     const auto end = kFirst.begin() + static_cast<long>(angles ? at + count : kFirst.size());
     const at::Tensor whole = hidden_of(model, {kFirst.begin(), end});
     const auto have = static_cast<int64_t>(at), want = static_cast<int64_t>(at + count);
-    const auto* by_length = dynamic_cast<const ByLength*>(&model);
-    if (by_length && by_length->starts_anew(have, want)) {
+    if (model.starts_anew(have, want)) {
       EXPECT_TRUE(angles);
       cache.truncate(0, 0);
       first = at + 1;

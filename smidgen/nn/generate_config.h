@@ -1,10 +1,11 @@
-// How text is generated: shared by generate and chat.
+// How text is generated, as a user sets it.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "smidgen/cli/core/model_config.h"
+#include "smidgen/base/schema.h"
+#include "smidgen/io/model_files.h"
 #include "smidgen/nn/generate.h"
 
 namespace smidgen {
@@ -42,10 +43,9 @@ void fields(V& v, SamplingConfig& c) {
   v("ignore_eos", c.ignore_eos, {.help = "Go on after the model's end token"});
 }
 
-GenerateOptions generate_options(const SamplingConfig& config, LoadedModel& loaded);
-
-// The ids of a conversation up to where the assistant speaks. One BOS where the tokenizer adds one.
-// Throws unsupported when the model has no chat template.
-std::vector<int32_t> chat_ids(LoadedModel& loaded, const Json& messages);
+// Ends at the stop tokens of the model, at a signal, and when standard output is closed. The
+// tokenizer must outlive the options.
+GenerateOptions generate_options(const SamplingConfig& config, const ModelFiles& files,
+                                 const Tokenizer& tokenizer);
 
 }  // namespace smidgen

@@ -1,4 +1,5 @@
-// What every verb that runs a model asks for, and the model that comes of it.
+// A model with its adapters, as a user names them: what everything that runs a model asks for, and
+// what comes of it.
 #pragma once
 
 #include <memory>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "smidgen/base/schema.h"
+#include "smidgen/io/adapter_files.h"
 #include "smidgen/io/model_files.h"
 #include "smidgen/kernels/formats/registry.h"
 #include "smidgen/methods/adapter_set.h"
@@ -80,6 +82,9 @@ struct AdapterChoice {
 };
 AdapterChoice parse_adapter(const std::string& text);
 
+// An adapter in any layout: a GGUF file, a folder of mlx-lm, else a folder of PEFT.
+AdapterFiles open_adapter(const fs::path& path, const ModelFiles& base);
+
 // Adapters that smidgen trained say which base they belong to (those of PEFT do not). Throws
 // mismatch with both digests where it is another one.
 void check_base(const AdapterFiles& adapter, const ModelFiles& base, bool allow_other);
@@ -88,5 +93,9 @@ void check_base(const AdapterFiles& adapter, const ModelFiles& base, bool allow_
 LoadedModel open(const ModelConfig& config);
 // The same without attaching.
 LoadedModel open_detached(const ModelChoice& choice, const LoadOptions& options);
+
+// The ids of a conversation up to where the assistant speaks. One BOS where the tokenizer adds one.
+// Throws unsupported when the model has no chat template.
+std::vector<int32_t> chat_ids(LoadedModel& loaded, const Json& messages);
 
 }  // namespace smidgen

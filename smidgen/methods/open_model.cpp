@@ -1,9 +1,10 @@
-#include "smidgen/cli/core/model_config.h"
+#include "smidgen/methods/open_model.h"
 
 #include <charconv>
 #include <cmath>
 
-#include "smidgen/convert/gguf_adapter.h"
+#include "smidgen/io/adapter_mlx.h"
+#include "smidgen/methods/adapter_gguf.h"
 
 namespace smidgen {
 
@@ -49,6 +50,13 @@ AdapterChoice parse_adapter(const std::string& text) {
   return choice;
 }
 
+AdapterFiles open_adapter(const fs::path& path, const ModelFiles& base) {
+  std::error_code ignored;
+  if (path.extension() == ".gguf" && !fs::is_directory(path, ignored))
+    return read_gguf_adapter(path, base);
+  return is_mlx_adapter(path) ? read_mlx_adapter(path) : read_adapter(path);
+}
+
 void check_base(const AdapterFiles& adapter, const ModelFiles& base, bool allow_other) {
   const auto recorded =
       adapter.sidecar.is_object() ? adapter.sidecar.find("base_digest") : adapter.sidecar.end();
@@ -92,6 +100,22 @@ LoadedModel open(const ModelConfig& config) {
       open_detached(config.choice, {.dtype = config.dtype, .base_format = config.base_format});
   loaded.slot = loaded.adapters->slot(loaded.mix);
   return loaded;
+}
+
+std::vector<int32_t> chat_ids(LoadedModel& loaded, const Json& messages) {
+  const ChatTemplate* chat = loaded.chat_template();
+  if (!chat) {
+    throw Error(ErrorKind::unsupported, "the model has no chat template",
+                loaded.files.path.string(), "generate --raw continues a text without one");
+  }
+  const Tokenizer& tokenizer = loaded.tokenizer();
+  Json variables = template_variables(tokenizer);
+  variables["add_generation_prompt"] = true;
+  std::vector<int32_t> ids =
+      tokenizer.encode(chat->render(messages, variables), {.add_special = false});
+  if (tokenizer.adds_bos() && (ids.empty() || ids.front() != *tokenizer.bos()))
+    ids.insert(ids.begin(), *tokenizer.bos());
+  return ids;
 }
 
 }  // namespace smidgen

@@ -1,7 +1,8 @@
-#include "smidgen/cli/core/generate_config.h"
+#include "smidgen/nn/generate_config.h"
 
 #include "smidgen/base/console.h"
 #include "smidgen/base/signals.h"
+#include "smidgen/text/tokenizer.h"
 
 namespace smidgen {
 
@@ -22,7 +23,8 @@ std::vector<std::string> stop_strings(const std::string& text) {
 
 }  // namespace
 
-GenerateOptions generate_options(const SamplingConfig& c, LoadedModel& loaded) {
+GenerateOptions generate_options(const SamplingConfig& c, const ModelFiles& files,
+                                 const Tokenizer& tokenizer) {
   GenerateOptions options;
   options.sample = {.greedy = c.greedy,
                     .temperature = c.temperature,
@@ -32,27 +34,11 @@ GenerateOptions generate_options(const SamplingConfig& c, LoadedModel& loaded) {
                     .repetition_penalty = c.repetition_penalty,
                     .seed = c.seed};
   options.max_new_tokens = c.max_new_tokens;
-  options.tokenizer = &loaded.tokenizer();
-  if (!c.ignore_eos) options.stop_tokens = stop_tokens(loaded.files, loaded.tokenizer());
+  options.tokenizer = &tokenizer;
+  if (!c.ignore_eos) options.stop_tokens = stop_tokens(files, tokenizer);
   options.stop_strings = stop_strings(c.stop);
   options.interrupt = [] { return stop_requested() != 0 || console().closed(); };
   return options;
-}
-
-std::vector<int32_t> chat_ids(LoadedModel& loaded, const Json& messages) {
-  const ChatTemplate* chat = loaded.chat_template();
-  if (!chat) {
-    throw Error(ErrorKind::unsupported, "the model has no chat template",
-                loaded.files.path.string(), "generate --raw continues a text without one");
-  }
-  const Tokenizer& tokenizer = loaded.tokenizer();
-  Json variables = template_variables(tokenizer);
-  variables["add_generation_prompt"] = true;
-  std::vector<int32_t> ids =
-      tokenizer.encode(chat->render(messages, variables), {.add_special = false});
-  if (tokenizer.adds_bos() && (ids.empty() || ids.front() != *tokenizer.bos()))
-    ids.insert(ids.begin(), *tokenizer.bos());
-  return ids;
 }
 
 }  // namespace smidgen

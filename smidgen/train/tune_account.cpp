@@ -1,0 +1,100 @@
+#include "smidgen/train/tune_account.h"
+
+#include <cmath>
+
+#include "smidgen/base/version.h"
+#include "smidgen/text/tokenizer.h"
+
+namespace smidgen {
+
+Json decisive(const Json& values) {
+  Json kept = values;
+  for (const char* key : {"out", "resume", "allow_inexact_resume", "dry_run", "samples",
+                          "sample_tokens", "save_every", "save_total_limit", "eval_every",
+                          "eval_data", "early_stop", "model", "data", "data_cache"}) {
+    kept.erase(key);
+  }
+  return kept;
+}
+
+Json tune_sidecar(const TuneConfig& c, LoadedModel& loaded, const Json& recipe) {
+  Json stop = Json::array();
+  for (const int32_t id : stop_tokens(loaded.files, loaded.tokenizer())) {
+    stop.push_back({{"id", id}, {"token", loaded.tokenizer().token(id)}});
+  }
+  return {{"smidgen", version()},
+          {"base_digest", loaded.files.digest()},
+          {"base",
+           {{"path", loaded.files.path.string()},
+            {"kind", loaded.files.kind == ModelFiles::Kind::gguf ? "gguf" : "folder"},
+            {"format", std::string(loaded.model->hosts().front()->weight().original().format())}}},
+          {"arithmetic", std::string(to_string(loaded.model->arithmetic()))},
+          {"method", c.train.method.name},
+          {"recipe", recipe},
+          {"chat_template", loaded.files.chat_template},
+          {"stop_tokens", stop}};
+}
+
+Json tune_plan(const TuneConfig& c, const LoadedModel& loaded, const Adapter& adapter,
+               const Dataset& data, const Dataset* held_out) {
+  const int64_t steps = total_steps(c.train, data);
+  return {{"model", c.model.choice.model},
+          {"arithmetic", std::string(to_string(loaded.model->arithmetic()))},
+          {"base_bytes", loaded.model->weight_bytes()},
+          {"method", c.train.method.name},
+          {"sites", adapter.plan().sites.size()},
+          {"trainable", adapter.store().trainable_elements()},
+          {"trainable_bytes", 16 * adapter.store().trainable_elements()},
+          {"loss", c.train.loss.name},
+          {"samples", data.units()},
+          {"tokens", data.tokens()},
+          {"answer_tokens", data.answer_tokens()},
+          {"held_out_samples", held_out ? held_out->units() : 0},
+          {"steps", steps},
+          {"batch_tokens", c.train.batch_tokens},
+          {"out", c.out}};
+}
+
+Json tune_facts(const TuneConfig& config, const LoadedModel& loaded, const Adapter& adapter,
+                const Dataset& data, int64_t steps) {
+  return {{"model", loaded.files.path.string()},
+          {"base digest", loaded.files.digest()},
+          {"arithmetic", std::string(to_string(loaded.model->arithmetic()))},
+          {"method", config.train.method.name},
+          {"trainable parameters", adapter.store().trainable_elements()},
+          {"loss", config.train.loss.name},
+          {"training samples", data.units()},
+          {"training tokens", data.tokens()},
+          {"steps", steps},
+          {"seed", config.train.seed}};
+}
+
+Json tune_summary(const RunReport& r, const LoopResult& result, const RunFolder& run,
+                  const fs::path& artefact) {
+  Json summary = {{"steps", result.steps},
+                  {"artefact", artefact.string()},
+                  {"report", run.report().string()},
+                  {"resumed", result.resumed},
+                  {"stopped_early", result.stopped_early}};
+  if (r.held_out) {
+    summary["held_out"] = {{"loss_before", r.held_out->before},
+                           {"loss_after", r.held_out->after},
+                           {"tokens", r.held_out->tokens},
+                           {"samples", r.held_out->samples}};
+    if (r.held_out->per_token) {
+      summary["held_out"]["perplexity_before"] = std::exp(r.held_out->before);
+      summary["held_out"]["perplexity_after"] = std::exp(r.held_out->after);
+    }
+    for (const auto& [name, value] : r.held_out->metrics_before)
+      summary["held_out"][name + "_before"] = value;
+    for (const auto& [name, value] : r.held_out->metrics_after)
+      summary["held_out"][name + "_after"] = value;
+    if (r.held_out->interval_low)
+      summary["held_out"]["difference_95"] = {*r.held_out->interval_low,
+                                              *r.held_out->interval_high};
+  }
+  if (result.best) summary["best"] = {{"step", result.best->step}, {"loss", result.best->loss}};
+  return summary;
+}
+
+}  // namespace smidgen
