@@ -6,10 +6,10 @@
 #include "smidgen/base/memory.h"
 #include "smidgen/base/rng.h"
 #include "smidgen/base/threads.h"
-#include "smidgen/cli/core/model_config.h"
 #include "smidgen/cli/core/verb.h"
 #include "smidgen/io/json_file.h"
 #include "smidgen/kernels/target.h"
+#include "smidgen/methods/open_model.h"
 #include "smidgen/train/step_bench.h"
 
 namespace smidgen {
