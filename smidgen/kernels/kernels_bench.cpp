@@ -58,11 +58,11 @@ void swiglu_bench(benchmark::State& state) {
     } else if (state.range(1)) {
       swiglu_forward(kRows, 1536, halves(gate), 1536, halves(up), 1536, halves(y));
       swiglu_backward(kRows, 1536, halves(gate), 1536, halves(up), 1536, halves(dy), halves(dg),
-                      halves(du));
+                      halves(du), 1536);
     } else {
       swiglu_forward(kRows, 1536, floats(gate), 1536, floats(up), 1536, floats(y));
       swiglu_backward(kRows, 1536, floats(gate), 1536, floats(up), 1536, floats(dy), floats(dg),
-                      floats(du));
+                      floats(du), 1536);
     }
   }
   state.SetBytesProcessed(state.iterations() * kRows * 1536 * (state.range(1) ? 2 : 4) * 8);

@@ -107,7 +107,7 @@ TEST_P(OnTarget, Swiglu) {
     swiglu_forward_ref(n, d, gate.data(), gate_stride, up.data(), up_stride, y_ref.data());
     expect_close(y, y_ref, kFp32, "y");
     swiglu_backward(n, d, gate.data(), gate_stride, up.data(), up_stride, dy.data(), dg.data(),
-                    du.data());
+                    du.data(), d);
     swiglu_backward_ref(n, d, gate.data(), gate_stride, up.data(), up_stride, dy.data(),
                         dg_ref.data(), du_ref.data());
     expect_close(dg, dg_ref, kFp32, "dgate");
@@ -118,7 +118,7 @@ TEST_P(OnTarget, Swiglu) {
     swiglu_forward(n, d, gate_h.data(), gate_stride, up_h.data(), up_stride, y_h.data());
     expect_close(widened(y_h), y_ref, 2 * kBf16, "y bf16");
     swiglu_backward(n, d, gate_h.data(), gate_stride, up_h.data(), up_stride, dy_h.data(),
-                    dg_h.data(), du_h.data());
+                    dg_h.data(), du_h.data(), d);
     expect_close(widened(dg_h), dg_ref, 4 * kBf16, "dgate bf16");
     expect_close(widened(du_h), du_ref, 4 * kBf16, "dup bf16");
   }

@@ -94,18 +94,22 @@ void swiglu_forward(int64_t n, int64_t d, const Bf16* gate, int64_t gate_stride,
 }
 
 void swiglu_backward(int64_t n, int64_t d, const float* gate, int64_t gate_stride, const float* up,
-                     int64_t up_stride, const float* dy, float* dgate, float* dup) {
+                     int64_t up_stride, const float* dy, float* dgate, float* dup,
+                     int64_t grad_stride) {
   for_rows(n, d, [&](int64_t r) {
     HWY_DYNAMIC_DISPATCH(SwigluBackFloat)
-    (d, gate + r * gate_stride, up + r * up_stride, dy + r * d, dgate + r * d, dup + r * d);
+    (d, gate + r * gate_stride, up + r * up_stride, dy + r * d, dgate + r * grad_stride,
+     dup + r * grad_stride);
   });
 }
 
 void swiglu_backward(int64_t n, int64_t d, const Bf16* gate, int64_t gate_stride, const Bf16* up,
-                     int64_t up_stride, const Bf16* dy, Bf16* dgate, Bf16* dup) {
+                     int64_t up_stride, const Bf16* dy, Bf16* dgate, Bf16* dup,
+                     int64_t grad_stride) {
   for_rows(n, d, [&](int64_t r) {
     HWY_DYNAMIC_DISPATCH(SwigluBackBf16)
-    (d, gate + r * gate_stride, up + r * up_stride, dy + r * d, dgate + r * d, dup + r * d);
+    (d, gate + r * gate_stride, up + r * up_stride, dy + r * d, dgate + r * grad_stride,
+     dup + r * grad_stride);
   });
 }
 

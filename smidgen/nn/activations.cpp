@@ -117,6 +117,12 @@ at::Tensor activate(Activation f, const at::Tensor& x) {
   return Activate::apply(x, static_cast<int64_t>(f));
 }
 
+at::Tensor gated(Activation f, const at::Tensor& x) {
+  if (f == Activation::silu) return swiglu_halves(x);
+  const int64_t d = x.size(1) / 2;
+  return gated(f, x.narrow(1, 0, d), x.narrow(1, d, d));
+}
+
 at::Tensor gated_ref(Activation f, const at::Tensor& gate, const at::Tensor& up) {
   return (value(f, wide(gate)) * wide(up)).to(gate.scalar_type());
 }

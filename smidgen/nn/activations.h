@@ -27,6 +27,8 @@ at::Tensor activate_ref(Activation f, const at::Tensor& x);
 // f(gate) * up (Shazeer 2020, arXiv 2002.05202). gate, up [n, d]; rows may be strided, columns not.
 // SwiGLU is the kernel of nn/ops.h; the others save gate and up and compute the rest again.
 at::Tensor gated(Activation f, const at::Tensor& gate, const at::Tensor& up);
+// The same of the halves of x [n, 2 d].
+at::Tensor gated(Activation f, const at::Tensor& x);
 at::Tensor gated_ref(Activation f, const at::Tensor& gate, const at::Tensor& up);
 
 }  // namespace smidgen

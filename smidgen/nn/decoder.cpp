@@ -142,9 +142,7 @@ bool Decoder::starts_anew(int64_t have, int64_t want) const {
 
 at::Tensor Decoder::inner(const Mlp& mlp, const at::Tensor& x, const Rows& rows) const {
   const at::Tensor up = mlp.up->forward(x, rows);
-  if (!gated_) return activate(spec_.activation, up);
-  const int64_t width = up.size(1) / 2;
-  return gated(spec_.activation, up.narrow(1, 0, width), up.narrow(1, width, width));
+  return gated_ ? gated(spec_.activation, up) : activate(spec_.activation, up);
 }
 
 // y = sum over the k likeliest experts e of p_e expert_e(x), p = softmax(router(x)) in fp32,

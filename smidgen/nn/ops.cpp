@@ -187,124 +187,164 @@ struct Swiglu : Function<Swiglu> {
     with_element(dgate, [&](auto* dgate_data) {
       using T = std::remove_pointer_t<decltype(dgate_data)>;
       swiglu_backward(dy.size(0), dy.size(1), data<T>(gate), gate.stride(0), data<T>(up),
-                      up.stride(0), data<T>(dy), dgate_data, data<T>(dup));
+                      up.stride(0), data<T>(dy), dgate_data, data<T>(dup), dy.size(1));
     });
     return {dgate, dup};
-
-  }  // namespace
-
-  at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
-    require(gate.dim() == 2 && gate.sizes() == up.sizes(), "swiglu",
-            str("gate ", shape_str(gate.sizes()), " and up ", shape_str(up.sizes())));
-    if (kernels_mode() == KernelsMode::ref) return swiglu_ref(gate, up);
-    return Swiglu::apply(gate, up.to(gate.scalar_type()));
   }
+};
 
-  // --- rope
-  // -------------------------------------------------------------------------------------------------------
-
-  at::Tensor rope_frequencies(int64_t head_dim, double theta) {
-    const at::Tensor exponents =
-        torch::arange(0, head_dim, 2, at::kLong).to(at::kFloat) / static_cast<double>(head_dim);
-    return 1.0 / torch::pow(theta, exponents);
-  }
-
-  RopeTable rope_table(const at::Tensor& inverse_frequencies, int64_t positions, double scaling) {
-    const at::Tensor angles = torch::outer(torch::arange(positions, at::kLong).to(at::kFloat),
-                                           inverse_frequencies.to(at::kFloat));
-    return {(angles.cos() * scaling).contiguous(), (angles.sin() * scaling).contiguous()};
-  }
-
-  namespace {
-
-  at::Tensor turn_ref(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-    const int64_t half = cos.size(-1);
-    const at::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half);
-    const at::Tensor rest = x.narrow(-1, 2 * half, x.size(-1) - 2 * half);
-    return torch::cat({a * cos - b * sin, b * cos + a * sin, rest.to(cos.scalar_type())}, -1)
-        .to(x.scalar_type());
-  }
-
-  at::Tensor turn(Turn direction, const at::Tensor& x_in, const RopeTable& table,
-                  const at::Tensor& positions) {
-    at::Tensor x = x_in;
-    if (x.stride(2) != 1 || x.stride(1) != x.size(2)) x = x.contiguous();
-    at::Tensor y = at::empty(x.sizes(), x.options());
+// gate and up as the two halves of one product's rows: the gradient is one tensor too.
+struct JointSwiglu : Function<JointSwiglu> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_in) {
+    const at::Tensor x = x_in.contiguous();
+    ctx->save_for_backward({x});
+    const int64_t n = x.size(0), d = x.size(1) / 2;
+    at::Tensor y = at::empty({n, d}, x.options());
     with_element(y, [&](auto* y_data) {
-      using T = std::remove_pointer_t<decltype(y_data)>;
-      rope_rotate(direction, x.size(0), x.size(1), x.size(2), data<T>(x), x.stride(0),
-                  data<float>(table.cos), data<float>(table.sin),
-                  positions.const_data_ptr<int64_t>(), y_data, y.size(1) * y.size(2));
+      const auto* gate = data<std::remove_pointer_t<decltype(y_data)>>(x);
+      swiglu_forward(n, d, gate, 2 * d, gate + d, 2 * d, y_data);
     });
     return y;
   }
 
-  struct Rope : Function<Rope> {
-    static variable_list forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
-                                 const at::Tensor& cos, const at::Tensor& sin,
-                                 const at::Tensor& positions) {
-      ctx->save_for_backward({cos, sin, positions});
-      const RopeTable table{cos, sin};
-      return {turn(Turn::forward, q, table, positions), turn(Turn::forward, k, table, positions)};
-    }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const at::Tensor x = ctx->get_saved_variables()[0], dy = grads[0].contiguous();
+    const int64_t n = x.size(0), d = x.size(1) / 2;
+    at::Tensor dx = at::empty(x.sizes(), x.options());
+    with_element(dx, [&](auto* out) {
+      using T = std::remove_pointer_t<decltype(out)>;
+      const T* gate = data<T>(x);
+      swiglu_backward(n, d, gate, 2 * d, gate + d, 2 * d, data<T>(dy), out, out + d, 2 * d);
+    });
+    return {dx};
+  }
+};
 
-    static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-      const variable_list saved = ctx->get_saved_variables();
-      const RopeTable table{saved[0], saved[1]};
-      return {turn(Turn::backward, grads[0], table, saved[2]),
-              turn(Turn::backward, grads[1], table, saved[2]),
-              {},
-              {},
-              {}};
-    }
-  };
+}  // namespace
 
-  }  // namespace
+at::Tensor swiglu_halves(const at::Tensor& x) {
+  require(x.dim() == 2 && x.size(1) % 2 == 0, "swiglu", str("rows ", shape_str(x.sizes())));
+  if (kernels_mode() == KernelsMode::ref) {
+    const int64_t d = x.size(1) / 2;
+    return swiglu_ref(x.narrow(1, 0, d), x.narrow(1, d, d));
+  }
+  return JointSwiglu::apply(x);
+}
 
-  std::pair<at::Tensor, at::Tensor> rope_ref(const at::Tensor& q, const at::Tensor& k,
-                                             const RopeTable& table, const at::Tensor& positions) {
-    const at::Tensor cos = table.cos.index_select(0, positions).unsqueeze(1);
-    const at::Tensor sin = table.sin.index_select(0, positions).unsqueeze(1);
-    return {turn_ref(q, cos, sin), turn_ref(k, cos, sin)};
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  require(gate.dim() == 2 && gate.sizes() == up.sizes(), "swiglu",
+          str("gate ", shape_str(gate.sizes()), " and up ", shape_str(up.sizes())));
+  if (kernels_mode() == KernelsMode::ref) return swiglu_ref(gate, up);
+  return Swiglu::apply(gate, up.to(gate.scalar_type()));
+}
+
+// --- rope
+// -------------------------------------------------------------------------------------------------------
+
+at::Tensor rope_frequencies(int64_t head_dim, double theta) {
+  const at::Tensor exponents =
+      torch::arange(0, head_dim, 2, at::kLong).to(at::kFloat) / static_cast<double>(head_dim);
+  return 1.0 / torch::pow(theta, exponents);
+}
+
+RopeTable rope_table(const at::Tensor& inverse_frequencies, int64_t positions, double scaling) {
+  const at::Tensor angles = torch::outer(torch::arange(positions, at::kLong).to(at::kFloat),
+                                         inverse_frequencies.to(at::kFloat));
+  return {(angles.cos() * scaling).contiguous(), (angles.sin() * scaling).contiguous()};
+}
+
+namespace {
+
+at::Tensor turn_ref(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  const int64_t half = cos.size(-1);
+  const at::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half);
+  const at::Tensor rest = x.narrow(-1, 2 * half, x.size(-1) - 2 * half);
+  return torch::cat({a * cos - b * sin, b * cos + a * sin, rest.to(cos.scalar_type())}, -1)
+      .to(x.scalar_type());
+}
+
+at::Tensor turn(Turn direction, const at::Tensor& x_in, const RopeTable& table,
+                const at::Tensor& positions) {
+  at::Tensor x = x_in;
+  if (x.stride(2) != 1 || x.stride(1) != x.size(2)) x = x.contiguous();
+  at::Tensor y = at::empty(x.sizes(), x.options());
+  with_element(y, [&](auto* y_data) {
+    using T = std::remove_pointer_t<decltype(y_data)>;
+    rope_rotate(direction, x.size(0), x.size(1), x.size(2), data<T>(x), x.stride(0),
+                data<float>(table.cos), data<float>(table.sin), positions.const_data_ptr<int64_t>(),
+                y_data, y.size(1) * y.size(2));
+  });
+  return y;
+}
+
+struct Rope : Function<Rope> {
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
+                               const at::Tensor& cos, const at::Tensor& sin,
+                               const at::Tensor& positions) {
+    ctx->save_for_backward({cos, sin, positions});
+    const RopeTable table{cos, sin};
+    return {turn(Turn::forward, q, table, positions), turn(Turn::forward, k, table, positions)};
   }
 
-  std::pair<at::Tensor, at::Tensor> rope(const at::Tensor& q, const at::Tensor& k,
-                                         const RopeTable& table, const at::Tensor& positions) {
-    const int64_t half = table.cos.size(1);
-    require(q.dim() == 3 && k.dim() == 3 && q.size(0) == k.size(0) && q.size(2) >= 2 * half &&
-                k.size(2) == q.size(2) && positions.dim() == 1 && positions.size(0) == q.size(0),
-            "rope",
-            str("q ", shape_str(q.sizes()), ", k ", shape_str(k.sizes()), ", positions ",
-                shape_str(positions.sizes()), " and angles of ", half, " pairs"));
-    const at::Tensor rows = positions.contiguous();
-    const int64_t* row = rows.const_data_ptr<int64_t>();
-    for (int64_t i = 0; i < rows.numel(); ++i) {
-      if (row[i] < 0 || row[i] >= table.cos.size(0)) {
-        throw Error(ErrorKind::usage, str("[rope] position ", row[i], " of row ", i,
-                                          " is outside the table of ", table.cos.size(0)));
-      }
-    }
-    if (kernels_mode() == KernelsMode::ref) return rope_ref(q, k, table, rows);
-    if (q.size(2) > 2 * half) {
-      const auto turned = rope(q.narrow(2, 0, 2 * half), k.narrow(2, 0, 2 * half), table, rows);
-      const auto whole = [&](const at::Tensor& part, const at::Tensor& x) {
-        return torch::cat({part, x.narrow(2, 2 * half, x.size(2) - 2 * half)}, 2);
-      };
-      return {whole(turned.first, q), whole(turned.second, k)};
-    }
-    const variable_list turned = Rope::apply(q, k, table.cos, table.sin, rows);
-    return {turned[0], turned[1]};
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const RopeTable table{saved[0], saved[1]};
+    return {turn(Turn::backward, grads[0], table, saved[2]),
+            turn(Turn::backward, grads[1], table, saved[2]),
+            {},
+            {},
+            {}};
   }
+};
 
-  // --- embedding
-  // --------------------------------------------------------------------------------------------------
+}  // namespace
 
-  at::Tensor embedding(const BaseWeight& table, const at::Tensor& ids) { return table.rows(ids); }
+std::pair<at::Tensor, at::Tensor> rope_ref(const at::Tensor& q, const at::Tensor& k,
+                                           const RopeTable& table, const at::Tensor& positions) {
+  const at::Tensor cos = table.cos.index_select(0, positions).unsqueeze(1);
+  const at::Tensor sin = table.sin.index_select(0, positions).unsqueeze(1);
+  return {turn_ref(q, cos, sin), turn_ref(k, cos, sin)};
+}
 
-  at::Tensor embedding(const at::Tensor& table, const at::Tensor& ids) {
-    require(table.dim() == 2 && ids.dim() == 1, "embedding",
-            str("table ", shape_str(table.sizes()), " and ids ", shape_str(ids.sizes())));
-    return torch::embedding(table, ids).to(at::kFloat);
+std::pair<at::Tensor, at::Tensor> rope(const at::Tensor& q, const at::Tensor& k,
+                                       const RopeTable& table, const at::Tensor& positions) {
+  const int64_t half = table.cos.size(1);
+  require(q.dim() == 3 && k.dim() == 3 && q.size(0) == k.size(0) && q.size(2) >= 2 * half &&
+              k.size(2) == q.size(2) && positions.dim() == 1 && positions.size(0) == q.size(0),
+          "rope",
+          str("q ", shape_str(q.sizes()), ", k ", shape_str(k.sizes()), ", positions ",
+              shape_str(positions.sizes()), " and angles of ", half, " pairs"));
+  const at::Tensor rows = positions.contiguous();
+  const int64_t* row = rows.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < rows.numel(); ++i) {
+    if (row[i] < 0 || row[i] >= table.cos.size(0)) {
+      throw Error(ErrorKind::usage, str("[rope] position ", row[i], " of row ", i,
+                                        " is outside the table of ", table.cos.size(0)));
+    }
   }
+  if (kernels_mode() == KernelsMode::ref) return rope_ref(q, k, table, rows);
+  if (q.size(2) > 2 * half) {
+    const auto turned = rope(q.narrow(2, 0, 2 * half), k.narrow(2, 0, 2 * half), table, rows);
+    const auto whole = [&](const at::Tensor& part, const at::Tensor& x) {
+      return torch::cat({part, x.narrow(2, 2 * half, x.size(2) - 2 * half)}, 2);
+    };
+    return {whole(turned.first, q), whole(turned.second, k)};
+  }
+  const variable_list turned = Rope::apply(q, k, table.cos, table.sin, rows);
+  return {turned[0], turned[1]};
+}
+
+// --- embedding
+// --------------------------------------------------------------------------------------------------
+
+at::Tensor embedding(const BaseWeight& table, const at::Tensor& ids) {
+  return table.rows(ids);
+}
+
+at::Tensor embedding(const at::Tensor& table, const at::Tensor& ids) {
+  require(table.dim() == 2 && ids.dim() == 1, "embedding",
+          str("table ", shape_str(table.sizes()), " and ids ", shape_str(ids.sizes())));
+  return torch::embedding(table, ids).to(at::kFloat);
+}
 
 }  // namespace smidgen

@@ -63,6 +63,8 @@ at::Tensor layer_norm_ref(const at::Tensor& x, const at::Tensor& weight, const a
 // silu(gate) * up, element by element, silu(a) = a / (1 + exp(-a)). gate, up [n, d]; rows may be
 // strided (the two halves of one product), columns not. Shazeer 2020 (arXiv 2002.05202).
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
+// The same of x [n, 2 d], gate and up being its halves.
+at::Tensor swiglu_halves(const at::Tensor& x);
 at::Tensor swiglu_ref(const at::Tensor& gate, const at::Tensor& up);
 
 // Rotation angles by position: fp32 [positions, head_dim / 2] each.
