@@ -168,8 +168,11 @@ GgufType type_of(KeyType type) {
 
 // The first rotation in GGUF's words.
 void add_scaling(std::vector<GgufPair>& pairs, const std::string& prefix, const RopeSpec& rope) {
+  // Some families have a field of their own for one of these.
   const auto add = [&](const char* key, GgufType type, Json value) {
-    pairs.push_back({str(prefix, "rope.scaling.", key), type, std::move(value)});
+    const std::string name = str(prefix, "rope.scaling.", key);
+    std::erase_if(pairs, [&](const GgufPair& pair) { return pair.key == name; });
+    pairs.push_back({name, type, std::move(value)});
   };
   if (rope.type == "dynamic") {
     throw Error(ErrorKind::unsupported, "GGUF has no words for rope scaling 'dynamic'",
@@ -303,7 +306,11 @@ Json config_of_gguf(const Family& family, const GgufFile& file) {
 }
 
 std::vector<GgufPair> gguf_metadata(const Family& family, const Json& config) {
-  SMIDGEN_ASSERT(!family.gguf_architectures().empty());
+  if (family.gguf_architectures().empty()) {
+    throw Error(ErrorKind::unsupported,
+                str("GGUF has no architecture for ", family.model_types().front()), "config.json",
+                "write a folder: --format hf");
+  }
   const std::string architecture = family.gguf_architectures().front(), prefix = architecture + ".";
   const Json flat = with_flat_rope(config);
   std::vector<GgufPair> pairs{{"general.architecture", GgufType::string, architecture}};
