@@ -30,9 +30,7 @@ std::vector<int32_t> ids_for(const Model& model, const Tokenizer* tokenizer) {
 }
 
 std::shared_ptr<const Tokenizer> tokenizer_of(const ModelFiles& files) {
-  const bool has = files.gguf ? files.gguf->find("tokenizer.ggml.model") != nullptr
-                              : files.tokenizer_json.has_value();
-  return has ? load_tokenizer(files) : nullptr;
+  return has_tokenizer(files) ? load_tokenizer(files) : nullptr;
 }
 
 at::Tensor logits(const Model& model, std::span<const int32_t> ids) {
