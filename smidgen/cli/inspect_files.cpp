@@ -136,6 +136,7 @@ Json inspect_model(const std::string& spec, bool digest) {
   out["weight_files"] = model.weight_files.size();
   out["tied_output"] = model.lm_head_absent;
   out["chat_template"] = model.chat_template.empty() ? Json(nullptr) : Json(model.chat_template);
+  for (const auto& [name, source] : model.chat_templates) out["chat_templates"][name] = source;
   add_tensors(out, *model.tensors);
   return out;
 }

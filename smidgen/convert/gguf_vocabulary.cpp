@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "smidgen/base/error.h"
 #include "smidgen/base/log.h"
 #include "smidgen/text/chat_template.h"
 #include "smidgen/text/gguf_tokenizer.h"
@@ -10,6 +11,9 @@
 namespace smidgen {
 
 namespace {
+
+constexpr const char* kNameLetters =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
 
 // Beside eos; GGUF has places for two.
 std::vector<std::pair<std::string, uint32_t>> other_stops(const ModelFiles& files,
@@ -46,6 +50,24 @@ void add_written(GgufMetadata& m, const ModelFiles& files, int64_t vocabulary) {
   }
 }
 
+// As gguf's add_chat_template: the default under the plain key, others by name, and their names.
+void add_templates(GgufMetadata& m, const NamedTemplates& templates) {
+  const std::string key = "tokenizer.chat_template";
+  std::vector<std::string> names;
+  for (const auto& [name, source] : templates) {
+    if (name != "default") names.push_back(name);
+  }
+  for (const std::string& name : names) {
+    if (name.find_first_not_of(kNameLetters) != std::string::npos)
+      throw Error(ErrorKind::unsupported,
+                  str("GGUF has no word for a chat template called '", name, "'"), {},
+                  "names there have letters, digits and _ only");
+  }
+  for (const auto& [name, source] : templates)
+    m.add_string(name == "default" ? key : str(key, ".", name), source);
+  if (!names.empty()) m.add_strings("tokenizer.chat_templates", names);
+}
+
 }  // namespace
 
 void add_vocabulary(GgufMetadata& metadata, const ModelFiles& files, int64_t vocabulary) {
@@ -55,13 +77,12 @@ void add_vocabulary(GgufMetadata& metadata, const ModelFiles& files, int64_t voc
     }
     return;
   }
-  if (files.tokenizer_json) {
+  if (has_tokenizer(files)) {
     add_written(metadata, files, vocabulary);
   } else {
-    log_note("the folder has no tokenizer.json, so the GGUF file has no tokenizer");
+    log_note("the folder has no tokenizer, so the GGUF file has none");
   }
-  if (!files.chat_template.empty())
-    metadata.add_string("tokenizer.chat_template", files.chat_template);
+  add_templates(metadata, named_templates(files));
 }
 
 }  // namespace smidgen

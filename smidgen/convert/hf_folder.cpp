@@ -5,6 +5,7 @@
 #include "smidgen/base/error.h"
 #include "smidgen/base/fs.h"
 #include "smidgen/convert/hf_weights.h"
+#include "smidgen/text/chat_template.h"
 #include "smidgen/text/tokenizer.h"
 
 namespace smidgen {
@@ -82,18 +83,26 @@ constexpr const char* kTokenizerFiles[] = {"tokenizer.json",
                                            "tokenizer.model",
                                            "chat_template.jinja",
                                            "chat_template.json"};
+constexpr const char* kTemplateFolder = "additional_chat_templates";
 
 void write_tokenizer(const ModelFiles& files, const Tokenizer* tokenizer, const fs::path& folder) {
   if (files.kind == ModelFiles::Kind::folder) {
     for (const char* name : kTokenizerFiles) {
       if (path_exists(files.path / name)) copy_text(files.path / name, folder / name);
     }
+    const fs::path more = files.path / kTemplateFolder;
+    if (!path_exists(more)) return;
+    make_folder(folder / kTemplateFolder);
+    for (const auto& [name, source] : files.chat_templates) {
+      const fs::path file = fs::path(kTemplateFolder) / (name + ".jinja");
+      if (path_exists(files.path / file)) copy_text(files.path / file, folder / file);
+    }
     return;
   }
   write_file(folder / "tokenizer.json", tokenizer_json(*tokenizer).dump(2) + "\n");
   write_file(folder / "special_tokens_map.json", special_tokens_map(*tokenizer).dump(2) + "\n");
   write_file(folder / "tokenizer_config.json",
-             tokenizer_config(*tokenizer, files.chat_template).dump(2) + "\n");
+             tokenizer_config(*tokenizer, named_templates(files)).dump(2) + "\n");
 }
 
 }  // namespace

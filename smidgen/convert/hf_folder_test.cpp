@@ -8,7 +8,11 @@
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/temporary_folder.h"
+#include "smidgen/convert/gguf_file.h"
+#include "smidgen/convert/hf_weights.h"
 #include "smidgen/io/json_file.h"
+#include "smidgen/io/safetensors.h"
+#include "smidgen/kernels/formats/registry.h"
 #include "smidgen/nn/tiny_model.h"
 
 namespace smidgen {
@@ -40,6 +44,32 @@ TEST(HfFolder, ReadsBackToTheSameModel) {
           << "as the files have it";
       EXPECT_EQ(files.tensors->contains("lm_head.weight"), !tied);
     }
+  }
+}
+
+TEST(HfFolder, NativeIsTheStoredFormatOfWhatHasNoNameInTheFile) {
+  for (const Format storage : {Format::bf16, Format::f16}) {
+    const TinySpec spec{.tied = true, .storage = storage};
+    const ModelFiles files = tiny_llama_files(spec);
+    const auto model = make_tiny_llama(spec);
+    TemporaryFolder folder;
+    const auto expect_formats = [&](const Model& of, const ModelFiles& from, bool head) {
+      write_hf_weights(of, from, folder.path(), {});
+      const SafetensorsFile written(folder / "model.safetensors");
+      for (const std::string& name : written.names()) {
+        const TensorView view = written.view(name);
+        EXPECT_EQ(view.format, view.shape.size() > 1 ? storage : Format::f32) << name;
+      }
+      EXPECT_EQ(written.contains("lm_head.weight"), head);
+    };
+    write_gguf_file(*model, files, folder / "m.gguf");
+    const ModelFiles gguf = open_model((folder / "m.gguf").string());
+    expect_formats(*load_model(gguf, {.dtype = "fp32"}), gguf, false);
+    // A merged adapter moves the head away from the embedding, which alone is in the file.
+    HostedWeight& head = model->find("lm_head").host->weight();
+    const at::Tensor moved = head.original().tile(0, spec.vocabulary) + 1;
+    head.merge(find_weight_format("fp32").pack(weight_source(moved), Arithmetic::fp32));
+    expect_formats(*model, files, true);
   }
 }
 

@@ -86,10 +86,10 @@ Format written_format(const ModelTensor& tensor, const ModelFiles& files,
     throw Error(ErrorKind::usage,
                 str("dtype_out '", dtype, "' is not a format of Hugging Face folders"), "dtype_out",
                 "native, fp32, bf16, fp16; block formats belong to GGUF files: --format gguf");
-  // GGUF has other names for its tensors; its plain formats are found through the model's storage.
-  if (!files.tensors->contains(tensor.name))
-    return tensor.format == "bf16" ? Format::bf16 : Format::f32;
-  const Format stored = files.tensors->view(tensor.name).format;
+  // GGUF has other names for its tensors, and a head that was tied has none.
+  const Format stored = files.tensors->contains(tensor.name)
+                            ? files.tensors->view(tensor.name).format
+                            : tensor.stored;
   return stored == Format::bf16 || stored == Format::f16 ? stored : Format::f32;
 }
 

@@ -30,9 +30,7 @@ std::vector<int32_t> ids_for(const Model& model, const Tokenizer* tokenizer) {
 }
 
 std::shared_ptr<const Tokenizer> tokenizer_of(const ModelFiles& files) {
-  const bool has = files.gguf ? files.gguf->find("tokenizer.ggml.model") != nullptr
-                              : files.tokenizer_json.has_value();
-  return has ? load_tokenizer(files) : nullptr;
+  return has_tokenizer(files) ? load_tokenizer(files) : nullptr;
 }
 
 at::Tensor logits(const Model& model, std::span<const int32_t> ids) {
@@ -69,7 +67,7 @@ Verification verify(const Model& model, const ModelFiles& files, const fs::path&
                 out.string());
   }
   const std::unique_ptr<Model> reloaded =
-      load_model(written, {.dtype = "fp32", .base_format = "fp32"});
+      load_model(written, {.dtype = "fp32", .base_format = "stored"});
   Verification v = compare(model, *reloaded, ids_for(model, before.get()));
   v.lossless = lossless;
   return v;

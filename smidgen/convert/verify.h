@@ -30,8 +30,8 @@ inline constexpr double kLosslessBound = 1e-5;
 Verification compare(const Model& before, const Model& after, std::span<const int32_t> ids);
 
 // Opens `out`, which holds the model, and compares it with `model` on a fixed text, in fp32
-// arithmetic; both are in memory meanwhile. Throws mismatch where the written tokenizer gives other
-// ids. `lossless` says that every value was written as it is.
+// arithmetic. Neither needs to fit into memory: `out` is read as `stored`. Throws mismatch where
+// the written tokenizer gives other ids. `lossless` says that every value was written as it is.
 Verification verify(const Model& model, const ModelFiles& files, const fs::path& out,
                     bool lossless);
 

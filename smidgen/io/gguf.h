@@ -75,6 +75,7 @@ class GgufFile : public TensorStore {
   bool contains(const std::string& name) const override { return table_.contains(name); }
   TensorView view(const std::string& name) const override { return table_.view(name); }
   std::string where() const override { return table_.where(); }
+  void release(std::span<const std::byte> bytes) const override { file_.release(bytes); }
   const MappedFile& file() const { return file_; }
 
  private:

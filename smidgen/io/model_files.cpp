@@ -182,6 +182,7 @@ void open_folder(ModelFiles& model) {
   model.tokenizer_config = optional_json(folder / "tokenizer_config.json");
   model.special_tokens_map = optional_json(folder / "special_tokens_map.json");
   if (path_exists(folder / "tokenizer.json")) model.tokenizer_json = folder / "tokenizer.json";
+  if (path_exists(folder / "tokenizer.model")) model.tokenizer_model = folder / "tokenizer.model";
   take_templates(model, folder_templates(folder, model.tokenizer_config));
   open_weights(model);
   model.lm_head_absent = !model.tensors->contains("lm_head.weight");

@@ -26,7 +26,8 @@ struct ModelFiles {
   Json tokenizer_config;    // null when absent
   Json special_tokens_map;  // null when absent
   std::optional<fs::path> tokenizer_json;
-  std::string chat_template;  // empty when there is none
+  std::optional<fs::path> tokenizer_model;  // SentencePiece's; looked at without the one above
+  std::string chat_template;                // empty when there is none
   // Where the model has several: by name, the one above as "default".
   std::vector<std::pair<std::string, std::string>> chat_templates;
   std::shared_ptr<const TensorStore> tensors;

@@ -97,6 +97,13 @@ class ShardedStore : public TensorStore {
   bool contains(const std::string& name) const override { return table_.contains(name); }
   TensorView view(const std::string& name) const override { return table_.view(name); }
   std::string where() const override { return table_.where(); }
+  void release(std::span<const std::byte> bytes) const override {
+    for (const auto& file : files_) {
+      const auto all = file->file().bytes();
+      if (bytes.data() >= all.data() && bytes.data() < all.data() + all.size())
+        file->release(bytes);
+    }
+  }
 
  private:
   TensorTable table_;

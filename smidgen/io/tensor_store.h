@@ -18,6 +18,9 @@ class TensorStore {
   // Throws not_found with the nearest names.
   virtual TensorView view(const std::string& name) const = 0;
   virtual std::string where() const = 0;  // the file or folder, for messages
+  // Lets go of the memory that `bytes` of this store take up as pages of a mapped file. They stay
+  // readable: the system brings them back. Does nothing where nothing is mapped.
+  virtual void release(std::span<const std::byte> bytes) const { static_cast<void>(bytes); }
 };
 
 // Tensors by name, in the order in which they were added: what files and tests build on.

@@ -65,6 +65,25 @@ TEST_P(FamilyAdapters, MergedEqualsAttachedAndUnmergingRestoresTheBits) {
   EXPECT_TRUE(at::equal(logits(0), before));
 }
 
+// A base that stays in its file is merged there too: the same values, and none in memory.
+TEST_P(FamilyAdapters, AStoredBaseMergesToTheSameBitsAndKeepsNothing) {
+  disturb();
+  const auto stored =
+      load_model(tiny_files(tiny_config(GetParam())), {.dtype = "fp32", .base_format = "stored"});
+  merge(*model_, *adapter_);
+  merge(*stored, *adapter_);
+  for (const auto& host : stored->hosts()) {
+    const bool norm = host->sites().front().kind == SiteKind::norm;
+    EXPECT_EQ(host->weight().current().bytes() == 0, !norm) << host->sites().front().name;
+  }
+  const auto wanted = model_->tensors(), got = stored->tensors();
+  ASSERT_EQ(got.size(), wanted.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    const int64_t rows = got[i].shape[0];
+    EXPECT_TRUE(got[i].rows(0, rows).equal(wanted[i].rows(0, rows))) << got[i].name;
+  }
+}
+
 TEST_P(FamilyAdapters, ReferenceEqualsFastInLossAndEveryGradient) {
   disturb();
   adapter_->attach(*model_, 1);

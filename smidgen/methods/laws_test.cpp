@@ -131,7 +131,7 @@ class MethodLaws : public testing::TestWithParam<Case> {
   }
 
   // How far one rounding of a weight to the base's format may move the logits.
-  double rounding() const { return GetParam().base_format == "fp32" ? 2e-5 : 6e-2; }
+  double rounding() const { return GetParam().base_format == "bf16" ? 6e-2 : 2e-5; }
 
   std::unique_ptr<Model> model_;
   Json config_;

@@ -46,27 +46,29 @@ namespace {
 
 struct Piece {
   int64_t begin, end;
-  const Delta* delta;
+  Delta delta;
 };
 
-std::shared_ptr<const BaseWeight> moved(const BaseWeight& base, const std::string& name,
-                                        const std::vector<Piece>& pieces) {
+// In the base's own format. One that keeps its source adds again for each tile that is asked for,
+// so the source owns what it adds.
+std::shared_ptr<const BaseWeight> moved(std::shared_ptr<const BaseWeight> base,
+                                        const std::string& name, std::vector<Piece> pieces) {
   WeightSource source;
-  source.rows = base.out_features();
-  source.columns = base.in_features();
+  source.rows = base->out_features();
+  source.columns = base->in_features();
   source.name = name;
-  source.read = [&](int64_t row0, int64_t row1, float* out) {
+  source.read = [base, pieces = std::move(pieces)](int64_t row0, int64_t row1, float* out) {
     torch::NoGradGuard no_grad;
-    at::Tensor rows = base.tile(row0, row1);
+    at::Tensor rows = base->tile(row0, row1);
     for (const Piece& piece : pieces) {
       const int64_t begin = std::max(row0, piece.begin), end = std::min(row1, piece.end);
       if (begin >= end) continue;
       at::Tensor part = rows.narrow(0, begin - row0, end - begin);
-      add_to(*piece.delta, begin - piece.begin, part);
+      add_to(piece.delta, begin - piece.begin, part);
     }
     std::copy_n(rows.contiguous().const_data_ptr<float>(), rows.numel(), out);
   };
-  return find_weight_format(std::string(base.format())).pack(source, base.arithmetic());
+  return find_weight_format(std::string(base->format())).pack(source, base->arithmetic());
 }
 
 bool equal(const BaseWeight& a, const BaseWeight& b) {
@@ -131,12 +133,12 @@ void merge(Model& model, const std::vector<const Adapter*>& adapters,
       const auto found = sums.weights.find(host->sites()[i].name);
       if (found == sums.weights.end()) continue;
       const auto [begin, end] = host->weight_rows(i);
-      pieces.push_back({begin, end, &found->second});
+      pieces.push_back({begin, end, found->second});
     }
     merge_biases(*host, sums.biases);
     if (pieces.empty()) continue;
     const Site& site = host->sites().front();
-    auto made = moved(host->weight().original(), site.name, pieces);
+    auto made = moved(host->weight().shared_original(), site.name, std::move(pieces));
     if (!site.tied_to.empty()) {
       const HostedWeight& owner = model.find(site.tied_to).host->weight();
       if (owner.merged() && equal(owner.current(), *made)) made = owner.shared_merged();

@@ -21,10 +21,11 @@ Combined combine(const Model& model, const std::vector<const Adapter*>& adapters
 Combined combine(const Model& model, const AdapterSet& adapters, const Mix& mix);
 
 // Gives each touched host a new weight W + delta beside its original: sums in fp32, rounded once to
-// the base's format; biases likewise. The original is not written to, so unmerge() brings back its
-// bits. A tied head and its embedding stay tied where both become the same; else each has its own
-// weight until unmerge(). Throws usage when something is merged already, unsupported where a module
-// without a bias would need one.
+// the base's format; biases likewise. A `stored` base stays in its file: the adapters' values are
+// added for every use, as they are then. The original is not written to, so unmerge() brings back
+// its bits. A tied head and its embedding stay tied where both become the same; else each has its
+// own weight until unmerge(). Throws usage when something is merged already, unsupported where a
+// module without a bias would need one.
 void merge(Model& model, const std::vector<const Adapter*>& adapters,
            const std::vector<double>& weights);
 void merge(Model& model, const Adapter& adapter);

@@ -63,7 +63,8 @@ struct LoadedModel {
 
   // Read when first asked for: a call with token ids needs neither.
   const Tokenizer& tokenizer();
-  // Null when the model has none. `choice`: auto, none, or a name; the first call decides.
+  // Null when the model has none. `choice`: auto, none, or a name; the first call decides. Throws
+  // usage for a name that the model does not have.
   const ChatTemplate* chat_template(const std::string& choice = "auto");
 
  private:

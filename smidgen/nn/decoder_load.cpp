@@ -15,7 +15,7 @@ std::shared_ptr<HostedWeight> hosted(const std::string& format, const WeightSour
   return std::make_shared<HostedWeight>(find_weight_format(format).pack(source, arithmetic));
 }
 
-Site site_of(const DecoderSpec& spec, const TensorPlace& place, SiteKind kind) {
+Site site_of(const DecoderSpec& spec, const TensorPlace& place, SiteKind kind, Format stored) {
   const PartShape shape = shape_of(spec, place.row->part);
   return {.name = place.hf(),
           .kind = kind,
@@ -25,7 +25,8 @@ Site site_of(const DecoderSpec& spec, const TensorPlace& place, SiteKind kind) {
           .layer = place.layer,
           .output_head = place.row->part == Part::head,
           .transposed = place.row->layout == Layout::transposed,
-          .tied_to = {}};
+          .tied_to = {},
+          .stored = stored};
 }
 
 }  // namespace
@@ -37,13 +38,12 @@ LinearGroup* Decoder::linear(WeightReader& weights, const LoadOptions& options,
   std::vector<at::Tensor> biases;
   for (const Part part : parts) {
     const TensorPlace place = weights.place(part, layer, expert);
-    sites.push_back(site_of(spec_, place, SiteKind::linear));
+    sites.push_back(site_of(spec_, place, SiteKind::linear, weights.stored_format(place)));
     const Site& site = sites.back();
     sources.push_back(weights.weight(place, site.out, site.in));
     if (site.bias) biases.push_back(weights.vector(place, ".bias", site.out));
   }
-  const Format stored = weights.stored_format(weights.place(parts.front(), layer, expert));
-  auto weight = hosted(storage_format(options, stored, arithmetic_),
+  auto weight = hosted(storage_format(options, sites.front().stored, arithmetic_),
                        concatenate_rows(std::move(sources)), arithmetic_);
   return host<LinearGroup>(std::move(sites), std::move(weight),
                            biases.empty() ? at::Tensor() : at::cat(biases));
@@ -52,7 +52,7 @@ LinearGroup* Decoder::linear(WeightReader& weights, const LoadOptions& options,
 NormHost* Decoder::norm(WeightReader& weights, Part part, int64_t layer) {
   if (!weights.has(part)) return nullptr;
   const TensorPlace place = weights.place(part, layer);
-  Site site = site_of(spec_, place, SiteKind::norm);
+  Site site = site_of(spec_, place, SiteKind::norm, weights.stored_format(place));
   auto weight = hosted("fp32", weights.weight(place, site.out, 1), Arithmetic::fp32);
   if (spec_.norm == NormKind::rms)
     return host<NormHost>(std::move(site), std::move(weight), spec_.norm_eps, spec_.norm_offset);
@@ -63,8 +63,8 @@ NormHost* Decoder::norm(WeightReader& weights, Part part, int64_t layer) {
 
 EmbeddingHost* Decoder::embedding(WeightReader& weights, const LoadOptions& options, Part part) {
   const TensorPlace place = weights.place(part);
-  Site site = site_of(spec_, place, SiteKind::embedding);
-  auto table = hosted(storage_format(options, weights.stored_format(place), arithmetic_),
+  Site site = site_of(spec_, place, SiteKind::embedding, weights.stored_format(place));
+  auto table = hosted(storage_format(options, site.stored, arithmetic_),
                       weights.weight(place, site.out, site.in), arithmetic_);
   return host<EmbeddingHost>(std::move(site), std::move(table));
 }
@@ -131,8 +131,9 @@ Decoder::Decoder(const DecoderSpec& spec, Json config, WeightReader& weights,
   for (int64_t i = 0; i < spec.layers(); ++i) blocks_.push_back(block(weights, options, i));
   norm_ = norm(weights, Part::norm);
   if (spec.tied) {
-    Site head = site_of(spec, weights.place(Part::head), SiteKind::linear);
-    head.tied_to = embedding_->sites().front().name;
+    const Site& owner = embedding_->sites().front();
+    Site head = site_of(spec, weights.place(Part::head), SiteKind::linear, owner.stored);
+    head.tied_to = owner.name;
     head_ = host<LinearGroup>(
         std::vector<Site>{std::move(head)},
         std::make_shared<HostedWeight>(embedding_->weight().shared_original()), at::Tensor());
@@ -154,7 +155,7 @@ std::vector<ModelTensor> Decoder::tensors() const {
       if (site.kind != SiteKind::norm) shape.push_back(site.in);
       if (site.transposed) std::swap(shape[0], shape[1]);
       all.push_back(
-          {site.name + ".weight", shape, std::string(owner->weight().original().format()),
+          {site.name + ".weight", shape, site.stored,
            [owner, first = row0, last = row1, turned = site.transposed](int64_t a, int64_t b) {
              const BaseWeight& weight = owner->weight().current();
              if (!turned) return weight.tile(first + a, first + b);
@@ -162,7 +163,7 @@ std::vector<ModelTensor> Decoder::tensors() const {
            }});
       if (!owner->bias()) continue;
       const at::Tensor values = owner->bias()->narrow(0, row0, row1 - row0);
-      all.push_back({site.name + ".bias", {site.out}, "fp32", [values](int64_t a, int64_t b) {
+      all.push_back({site.name + ".bias", {site.out}, Format::f32, [values](int64_t a, int64_t b) {
                        return values.narrow(0, a, b - a);
                      }});
     }

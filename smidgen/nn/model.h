@@ -36,7 +36,7 @@ struct HostSite {
 struct ModelTensor {
   std::string name;  // "model.layers.0.self_attn.q_proj.weight"
   std::vector<int64_t> shape;
-  std::string format;  // storage in the model: "fp32", "bf16"
+  Format stored = Format::f32;  // in the model's files
   std::function<at::Tensor(int64_t row0, int64_t row1)> rows;
 };
 

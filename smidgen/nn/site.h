@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "smidgen/base/field.h"
+#include "smidgen/io/tensor_view.h"
 
 namespace smidgen {
 
@@ -25,8 +26,9 @@ struct Site {
   int64_t layer = -1;  // first number in the path, -1 outside the blocks
   bool output_head =
       false;  // maps the last hidden state to the vocabulary; "all-linear" leaves it out
-  bool transposed = false;  // HF's files hold the weight as [in, out]: GPT-2's Conv1D
-  std::string tied_to;      // site that owns the same weight, empty when the weight is its own
+  bool transposed = false;      // HF's files hold the weight as [in, out]: GPT-2's Conv1D
+  std::string tied_to;          // site that owns the same weight, empty when the weight is its own
+  Format stored = Format::f32;  // of the weight in the model's files
 };
 
 // The sites that `targets` picks, in model order: "all-linear" is every linear site but the output

@@ -18,7 +18,7 @@ class OwningTable : public TensorTable {
 
   void add_normal(const std::string& name, const std::vector<int64_t>& shape, double mean,
                   double deviation, Format format, uint64_t seed) {
-    SMIDGEN_ASSERT(format == Format::f32 || format == Format::bf16);
+    SMIDGEN_ASSERT(format == Format::f32 || format == Format::bf16 || format == Format::f16);
     at::Tensor values = at::empty(shape, at::kFloat);
     const Rng rng(seed, "tiny", 0, name);
     float* out = values.mutable_data_ptr<float>();
@@ -26,6 +26,7 @@ class OwningTable : public TensorTable {
       out[i] = static_cast<float>(mean + deviation * rng.normal(static_cast<uint64_t>(i)));
     }
     if (format == Format::bf16) values = values.to(at::kBFloat16);
+    if (format == Format::f16) values = values.to(at::kHalf);
     owned_.push_back(values);
     const auto* bytes = static_cast<const std::byte*>(values.const_data_ptr());
     add(name,
@@ -102,6 +103,16 @@ Json tiny_config(const std::string& family) {
     }
   }
   return c;
+}
+
+Json tiny_gguf_config(const std::string& family) {
+  Json config = tiny_config(family);
+  for (const ConfigKey& key : families().find(family).keys()) {
+    if (!key.gguf.empty()) continue;
+    config.erase(key.config);
+    if (key.implied) config[key.config] = key.implied(config);
+  }
+  return config;
 }
 
 ModelFiles tiny_files(const Json& config, const TinyWeights& w) {

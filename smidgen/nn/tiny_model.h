@@ -16,7 +16,7 @@ struct TinySpec {
           vocabulary = 67, context = 96;
   double norm_eps = 1e-5, rope_theta = 500;
   bool tied = false, attention_bias = false, mlp_bias = false;
-  Format storage = Format::f32;  // f32 or bf16, of the matrices; norms and biases are f32
+  Format storage = Format::f32;  // f32, bf16 or f16, of the matrices; norms and biases are f32
   double scale =
       1.2;  // standard deviation of x W^T for x of variance 1: large enough for the laws to bite
   uint64_t seed = 1;
@@ -33,6 +33,10 @@ struct TinyWeights {
 // and unusual values, that value. A new family needs nothing here unless it brings a field that no
 // other has.
 Json tiny_config(const std::string& family);
+
+// The same as far as GGUF has words for it: the fields that it has none for are missing, or what a
+// GGUF file implies.
+Json tiny_gguf_config(const std::string& family);
 
 // An HF folder that exists in memory only: config and tensors, no tokenizer. Weights are normal
 // numbers keyed by (seed, tensor name), so that changing one size leaves the tensors that do not

@@ -35,19 +35,12 @@ std::optional<std::vector<int64_t>> match_pattern(std::string_view pattern, std:
 }
 
 WeightSource minus_one(WeightSource source) {
-  WeightSource moved{source.rows, source.columns, nullptr, source.name};
+  WeightSource moved{source.rows, source.columns, nullptr, source.name, source.release};
   moved.read = [inner = std::move(source)](int64_t row0, int64_t row1, float* out) {
     inner.read(row0, row1, out);
     for (int64_t i = 0; i < (row1 - row0) * inner.columns; ++i) out[i] -= 1;
   };
   return moved;
-}
-
-// The stored rows are the columns, so the whole is read at once.
-WeightSource transposed(const WeightSource& source) {
-  at::Tensor stored = at::empty({source.rows, source.columns}, at::kFloat);
-  source.read(0, source.rows, stored.mutable_data_ptr<float>());
-  return weight_source(stored.t(), source.name);
 }
 
 }  // namespace
@@ -139,8 +132,8 @@ WeightSource WeightReader::read(const TensorPlace& place, std::string_view suffi
     view.bytes = view.bytes.subspan(static_cast<size_t>(place.expert) * size, size);
   }
   view.shape = turned ? std::vector{in, out} : std::vector{out, in};
-  WeightSource source = weight_source(view, str(place.hf(), suffix));
-  if (turned) return transposed(source);
+  if (turned) return transposed_source(view, str(place.hf(), suffix), files_.tensors);
+  WeightSource source = weight_source(view, str(place.hf(), suffix), files_.tensors);
   if (!gguf) return source;
   if (place.row->layout == Layout::offset && suffix == ".weight")
     return minus_one(std::move(source));

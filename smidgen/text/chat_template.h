@@ -79,6 +79,10 @@ class ChatTemplate {
 std::shared_ptr<const ChatTemplate> load_chat_template(const ModelFiles& files,
                                                        const std::string& name = {});
 
+// All the model has, one alone as "default": names and sources.
+using NamedTemplates = std::vector<std::pair<std::string, std::string>>;
+NamedTemplates named_templates(const ModelFiles& files);
+
 // {"bos_token": ..., "eos_token": ..., ...}: what transformers hands to a template of this
 // tokenizer.
 Json template_variables(const Tokenizer& tokenizer);

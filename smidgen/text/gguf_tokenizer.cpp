@@ -7,6 +7,7 @@
 #include "smidgen/base/error.h"
 #include "smidgen/text/base64.h"
 #include "smidgen/text/gguf_pre.h"
+#include "smidgen/text/sentence_piece.h"
 #include "smidgen/text/token_model.h"
 #include "smidgen/text/tokenizer.h"
 
@@ -131,6 +132,12 @@ class Writer {
                  (cuts.empty() || cuts[0].value("type", "") == "Split"))) {
       refuse("this normaliser and pre-tokeniser of a SentencePiece vocabulary");
     }
+    // Tokens that are found in prepared text; llama.cpp finds such in the text as it came.
+    for (const AddedToken& token : spec_.added) {
+      std::string& text = out_.tokens[static_cast<size_t>(token.id)];
+      for (size_t at = 0; token.normalized && (at = text.find(kMark, at)) != std::string::npos;)
+        text.replace(at, kMark.size(), " ");
+    }
     out_.model = "llama";
     out_.pre = "default";
     scores_of_merges(model);
@@ -218,32 +225,50 @@ class Writer {
     const auto normalizer = steps(spec_.normalizer, "normalizers");
     const bool metaspace = cuts.size() == 1 && cuts[0].value("type", "") == "Metaspace" &&
                            cuts[0].value("replacement", kMark) == kMark;
-    if (!metaspace || cuts[0].value("prepend_scheme", "always") == "first")
+    if (!(metaspace || cuts.empty()) ||
+        (metaspace && cuts[0].value("prepend_scheme", "always") == "first"))
       refuse("this pre-tokeniser of a unigram vocabulary");
-    size_t done = 0;
-    if (!normalizer.empty() && normalizer[0].value("type", "") == "Precompiled") {
-      out_.precompiled_charsmap =
-          from_base64(normalizer[0].value("precompiled_charsmap", ""), spec_.where);
-      ++done;
+    SentencePieceSpaces spaces;
+    for (const auto& step : normalizer) {
+      if (step.value("type", "") == "Precompiled")
+        spaces.charsmap = from_base64(step.value("precompiled_charsmap", ""), spec_.where);
     }
-    const std::vector<nlohmann::json> extra = {
-        {{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}},
-        {{"type", "Replace"}, {"pattern", {{"Regex", " {2,}"}}}, {"content", " "}}};
-    const bool removes = std::vector<nlohmann::json>(normalizer.begin() + static_cast<long>(done),
-                                                     normalizer.end()) == extra;
-    if (!removes && done != normalizer.size()) refuse("this normaliser of a unigram vocabulary");
+    if (metaspace) {
+      const std::vector<nlohmann::json> extra = {
+          {{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}},
+          {{"type", "Replace"}, {"pattern", {{"Regex", " {2,}"}}}, {"content", " "}}};
+      const std::vector<nlohmann::json> rest(normalizer.begin() + !spaces.charsmap.empty(),
+                                             normalizer.end());
+      spaces.removes_extra = rest == extra;
+      spaces.prefix = cuts[0].value("prepend_scheme", "always") != "never";
+      if (!spaces.removes_extra && !rest.empty()) refuse("this normaliser of a unigram vocabulary");
+    } else if (!has_rules(normalizer, spaces)) {
+      refuse("this normaliser of a unigram vocabulary");
+    }
+    out_.precompiled_charsmap = spaces.charsmap;
     out_.model = "t5";
     out_.pre = "default";
-    for (const double score : spec_.model.scores) out_.scores.push_back(static_cast<float>(score));
+    for (const double score : spec_.model.scores)
+      out_.scores.push_back(std::isnan(score) ? 0 : static_cast<float>(score));
     out_.scores.resize(out_.tokens.size(), 0);
     for (size_t id = 0; spec_.model.byte_fallback && id < out_.tokens.size(); ++id) {
       if (byte_of_token(out_.tokens[id]) >= 0)
         set_type(static_cast<int32_t>(id), GgufTokenType::byte);
     }
     unknown();
-    out_.flags.emplace_back("add_space_prefix",
-                            cuts[0].value("prepend_scheme", "always") != "never");
-    out_.flags.emplace_back("remove_extra_whitespaces", removes);
+    out_.flags.emplace_back("add_space_prefix", spaces.prefix);
+    out_.flags.emplace_back("remove_extra_whitespaces", spaces.removes_extra);
+  }
+
+  // Finds the rules that this normaliser carries out.
+  static bool has_rules(const std::vector<nlohmann::json>& normalizer,
+                        SentencePieceSpaces& spaces) {
+    for (const int which : {0, 1, 2, 3}) {
+      spaces.prefix = which & 1;
+      spaces.removes_extra = which & 2;
+      if (normalizer == steps(sentence_piece_normalizer(spaces), "normalizers")) return true;
+    }
+    return false;
   }
 
   void unknown() {

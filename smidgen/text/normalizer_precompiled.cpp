@@ -5,7 +5,8 @@
 // is the offset of a replacement. Source: tokenizers 0.23 (normalizers/precompiled.rs) and
 // spm_precompiled 0.1.4, which looks up each grapheme of less than 6 bytes as a whole and takes its
 // shortest key, else each character alone. SentencePiece itself takes the longest key at each
-// place.
+// place (normalizer.cc of 0.2.3); so does this where the part says "longest": true, a key of ours
+// that tokenizers passes over.
 #include <cstring>
 
 #include <utf8proc.h>
@@ -18,10 +19,11 @@ namespace smidgen {
 namespace {
 
 constexpr size_t kMaxGrapheme = 6;
+constexpr size_t kMaxKey = 1024;  // bytes; a broken trie may go in circles
 
 class Precompiled final : public Normalizer {
  public:
-  explicit Precompiled(const JsonNode& node) {
+  explicit Precompiled(const JsonNode& node) : longest_(node.flag("longest", false)) {
     const std::string map = from_base64(node.text("precompiled_charsmap"), node.where());
     uint32_t size = 0;
     if (map.size() >= 4) std::memcpy(&size, map.data(), 4);
@@ -43,13 +45,20 @@ class Precompiled final : public Normalizer {
     Rewrite rewrite(text);
     bool changed = false;
     const auto put = [&](size_t at, size_t length) {
-      const std::optional<std::string_view> with = find(old.substr(at, length));
-      if (!with) return false;
+      const std::optional<Found> found = find(old.substr(at, length));
+      if (!found) return size_t{0};
+      if (longest_) length = found->length;
       rewrite.keep_to(at);
-      rewrite.replace(length, *with);
-      return changed = true;
+      rewrite.replace(length, found->text);
+      changed = true;
+      return length;
     };
     for (size_t at = 0; at < old.size();) {
+      if (longest_) {
+        const size_t length = put(at, kMaxKey);
+        at += length > 0 ? length : utf8_step(old.substr(at)).length;
+        continue;
+      }
       const size_t end = grapheme_end(old, at);
       if (end - at < kMaxGrapheme && put(at, end - at)) {
         at = end;
@@ -80,28 +89,38 @@ class Precompiled final : public Normalizer {
     return end;
   }
 
-  // The replacement of the shortest key that `key` begins with.
-  std::optional<std::string_view> find(std::string_view key) const {
+  struct Found {
+    size_t length;  // of the key
+    std::string_view text;
+  };
+  // The replacement of the shortest, or longest, key that `text` begins with.
+  std::optional<Found> find(std::string_view text) const {
     const auto offset = [](uint32_t unit) {
       return size_t{unit >> 10} << ((unit & (1u << 9)) >> 6);
     };
-    if (trie_.empty()) return {};
+    std::optional<Found> found;
+    if (trie_.empty()) return found;
     size_t at = offset(trie_[0]);
-    for (const char c : key) {
-      const auto byte = static_cast<uint8_t>(c);
-      if (byte == 0) return {};
+    for (size_t length = 1; length <= text.size(); ++length) {
+      const auto byte = static_cast<uint8_t>(text[length - 1]);
+      if (byte == 0) break;
       at ^= byte;
-      if (at >= trie_.size() || (trie_[at] & (1u << 31 | 0xFF)) != byte) return {};
+      if (at >= trie_.size() || (trie_[at] & (1u << 31 | 0xFF)) != byte) break;
       const uint32_t unit = trie_[at];
       at ^= offset(unit);
       if (!(unit >> 8 & 1)) continue;
-      if (at >= trie_.size()) return {};
+      if (at >= trie_.size()) break;
       const size_t begin = trie_[at] & 0x7FFFFFFF;
-      if (begin > texts_.size()) return {};
-      return std::string_view(texts_).substr(begin, texts_.find('\0', begin) - begin);
+      if (begin > texts_.size()) break;
+      // A broken map's key may end inside a character.
+      if (length < text.size() && is_utf8_continuation(text[length])) continue;
+      found = {length, std::string_view(texts_).substr(begin, texts_.find('\0', begin) - begin)};
+      if (!longest_) break;
     }
-    return {};
+    return found;
   }
+
+  bool longest_;
 
   std::vector<uint32_t> trie_;
   std::string texts_;

@@ -89,4 +89,34 @@ std::vector<TemplatePiece> read_post_processor(const JsonNode& node) {
   return pieces;
 }
 
+Json bos_eos_template(const TokenizerSpec& spec, bool bos, bool eos) {
+  bos = bos && spec.special.bos;
+  eos = eos && spec.special.eos;
+  if (!bos && !eos) return {};
+  Json single = Json::array(), pair = Json::array(), tokens = Json::object();
+  const auto put = [&](Json& to, const std::string& name, int type) {
+    to.push_back({{"SpecialToken", {{"id", name}, {"type_id", type}}}});
+    Json id;
+    for (size_t i = 0; i < spec.model.tokens.size(); ++i) {
+      if (spec.model.tokens[i] == name) id = i;
+    }
+    for (const AddedToken& token : spec.added) {
+      if (token.content == name) id = token.id;
+    }
+    tokens[name] = {{"id", name}, {"ids", Json::array({id})}, {"tokens", Json::array({name})}};
+  };
+  const auto text = [&](Json& to, const char* name, int type) {
+    if (bos && type == 0) put(to, *spec.special.bos, type);
+    to.push_back({{"Sequence", {{"id", name}, {"type_id", type}}}});
+    if (eos) put(to, *spec.special.eos, type);
+  };
+  text(single, "A", 0);
+  text(pair, "A", 0);
+  text(pair, "B", 1);
+  return {{"type", "TemplateProcessing"},
+          {"single", single},
+          {"pair", pair},
+          {"special_tokens", tokens}};
+}
+
 }  // namespace smidgen

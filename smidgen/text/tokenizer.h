@@ -113,14 +113,27 @@ SpecialTokens read_special_tokens(const Json& tokenizer_config, const Json& spec
 
 // From GGUF metadata (tokenizer.ggml.*). See docs/formats.md for the words of `pre`.
 TokenizerSpec read_tokenizer_gguf(const GgufFile& file);
+
+// From SentencePiece's tokenizer.model, its bytes, and the JSON files beside it where they exist.
+// Throws format, mismatch (the files name different tokens) or unsupported; see sentence_piece.h.
+struct SentencePieceCompanions {
+  Json config, special_tokens_map, added_tokens;
+};
+TokenizerSpec read_sentence_piece(std::string_view model, const SentencePieceCompanions& beside,
+                                  const std::string& where);
+
+// Whether load_tokenizer finds something to read.
+bool has_tokenizer(const ModelFiles& files);
 std::shared_ptr<const Tokenizer> load_tokenizer(const ModelFiles& files);
 
 // A tokenizer.json that `tokenizers` loads and that gives the same ids.
 Json tokenizer_json(const Tokenizer& tokenizer);
-// The other files of an exported folder: special_tokens_map.json, tokenizer_config.json (with the
-// chat template when it is not empty).
+// The other files of an exported folder: special_tokens_map.json, tokenizer_config.json.
+// `templates` are names and sources: "default" alone becomes a string there, several a list, as in
+// transformers' older form.
 Json special_tokens_map(const Tokenizer& tokenizer);
-Json tokenizer_config(const Tokenizer& tokenizer, const std::string& chat_template);
+Json tokenizer_config(const Tokenizer& tokenizer,
+                      const std::vector<std::pair<std::string, std::string>>& templates);
 
 // Tokens that end generation: eos_token_id (one or a list) of generation_config.json and
 // config.json, or GGUF's eos and eot, and the tokenizer's eos. Sorted.

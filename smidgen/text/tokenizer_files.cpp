@@ -75,7 +75,23 @@ TokenizerSpec read_vocabulary_files(const ModelFiles& files, const fs::path& voc
   return spec;
 }
 
+TokenizerSpec sentence_piece(const ModelFiles& files) {
+  constexpr uint64_t kMost = uint64_t{64} << 20;  // Gemma's, with 256000 pieces, has 4 MB
+  SentencePieceCompanions beside{.config = files.tokenizer_config,
+                                 .special_tokens_map = files.special_tokens_map};
+  const fs::path added = files.path / "added_tokens.json";
+  if (path_exists(added)) beside.added_tokens = read_json(added);
+  const fs::path& model = *files.tokenizer_model;
+  return read_sentence_piece(read_file(model, kMost), beside, model.string());
+}
+
 }  // namespace
+
+bool has_tokenizer(const ModelFiles& files) {
+  if (files.gguf) return files.gguf->find("tokenizer.ggml.model") != nullptr;
+  return files.tokenizer_json || files.tokenizer_model ||
+         (path_exists(files.path / "vocab.json") && path_exists(files.path / "merges.txt"));
+}
 
 std::shared_ptr<const Tokenizer> load_tokenizer(const ModelFiles& files) {
   if (files.kind == ModelFiles::Kind::gguf)
@@ -84,11 +100,12 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const ModelFiles& files) {
     return std::make_shared<const Tokenizer>(
         read_tokenizer_json(read_json(*files.tokenizer_json), files.tokenizer_config,
                             files.special_tokens_map, files.tokenizer_json->string()));
+  if (files.tokenizer_model) return std::make_shared<const Tokenizer>(sentence_piece(files));
   const fs::path vocabulary = files.path / "vocab.json", merges = files.path / "merges.txt";
-  const std::string type = files.config.is_object()
-                               ? JsonNode(files.config, "", "config.json").text("model_type", "")
-                               : std::string();
   if (path_exists(vocabulary) && path_exists(merges)) {
+    const std::string type = files.config.is_object()
+                                 ? JsonNode(files.config, "", "config.json").text("model_type", "")
+                                 : std::string();
     // The files do not say how words are cut. GPT-2's own models cut them in GPT-2's way.
     if (type != "gpt2")
       throw Error(
@@ -99,10 +116,7 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const ModelFiles& files) {
           "transformers: save_pretrained of a fast tokenizer");
     return std::make_shared<const Tokenizer>(read_vocabulary_files(files, vocabulary, merges));
   }
-  throw Error(ErrorKind::not_found,
-              path_exists(files.path / "tokenizer.model")
-                  ? "the model has a SentencePiece tokenizer.model and no tokenizer.json"
-                  : "the model has no tokenizer.json",
+  throw Error(ErrorKind::not_found, "the model has no tokenizer.json or tokenizer.model",
               files.path.string(),
               "a tokenizer in another form can be converted with transformers: save_pretrained "
               "of a fast tokenizer");
@@ -134,6 +148,11 @@ std::shared_ptr<const ChatTemplate> load_chat_template(const ModelFiles& files,
     if (chosen) chosen->use_with_tools(made(source, key));
   }
   return chosen;
+}
+
+NamedTemplates named_templates(const ModelFiles& files) {
+  if (!files.chat_templates.empty() || files.chat_template.empty()) return files.chat_templates;
+  return {{"default", files.chat_template}};
 }
 
 std::vector<int32_t> stop_tokens(const ModelFiles& files, const Tokenizer& tokenizer) {

@@ -13,6 +13,7 @@
 #include "smidgen/text/base64.h"
 #include "smidgen/text/gguf_pre.h"
 #include "smidgen/text/gguf_tokenizer.h"
+#include "smidgen/text/sentence_piece.h"
 #include "smidgen/text/tokenizer.h"
 
 namespace smidgen {
@@ -51,9 +52,9 @@ class Reader {
     }
     added();
     special();
-    template_of(file_.get_bool(kPrefix + "add_bos_token", bos),
-                file_.get_bool(kPrefix + "add_eos_token", eos) ||
-                    file_.get_bool(kPrefix + "add_sep_token", false));
+    spec_.post_processor = bos_eos_template(spec_, file_.get_bool(kPrefix + "add_bos_token", bos),
+                                            file_.get_bool(kPrefix + "add_eos_token", eos) ||
+                                                file_.get_bool(kPrefix + "add_sep_token", false));
     return std::move(spec_);
   }
 
@@ -112,31 +113,21 @@ class Reader {
       spec_.model.unknown = spec_.model.tokens[static_cast<size_t>(unknown)];
   }
 
-  Json space_to_mark() const {
-    return {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kMark}};
-  }
-  Json mark_to_space() const {
-    return {{"type", "Replace"}, {"pattern", {{"String", kMark}}}, {"content", " "}};
-  }
-
   void sentence_piece() {
     scores();
     TokenModelSpec& model = spec_.model;
     model.byte_fallback = model.fuse_unknown = true;
-    for (size_t id = 0; id < model.tokens.size(); ++id) {
-      if (!is(id, GgufTokenType::normal) && !types_.empty())
-        model.scores[id] = std::numeric_limits<double>::quiet_NaN();
+    only_normal();
+    const bool prefix = file_.get_bool(kPrefix + "add_space_prefix", true);
+    spec_.normalizer = sentence_piece_normalizer({.prefix = prefix, .removes_extra = false});
+    spec_.decoder = sentence_piece_decoder(prefix, true);
+  }
+  // Text makes no other tokens: those are put there by name.
+  void only_normal() {
+    for (size_t id = 0; id < types_.size(); ++id) {
+      if (!is(id, GgufTokenType::normal))
+        spec_.model.scores[id] = std::numeric_limits<double>::quiet_NaN();
     }
-    Json decoders = Json::array({mark_to_space(), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
-    if (file_.get_bool(kPrefix + "add_space_prefix", true)) {
-      spec_.normalizer = {{"type", "Sequence"},
-                          {"normalizers", Json::array({{{"type", "Prepend"}, {"prepend", kMark}},
-                                                       space_to_mark()})}};
-      decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
-    } else {
-      spec_.normalizer = space_to_mark();
-    }
-    spec_.decoder = {{"type", "Sequence"}, {"decoders", decoders}};
   }
 
   void word_piece() {
@@ -169,6 +160,7 @@ class Reader {
   void unigram() {
     spec_.model.kind = TokenModelSpec::Kind::unigram;
     scores();
+    only_normal();
     for (size_t id = 0; id < spec_.model.tokens.size(); ++id)
       spec_.model.byte_fallback |= is(id, GgufTokenType::byte);
     Json steps = Json::array();
@@ -180,7 +172,8 @@ class Reader {
       steps.push_back(
           {{"type", "Precompiled"},
            {"precompiled_charsmap",
-            to_base64({reinterpret_cast<const char*>(map->bytes.data()), map->bytes.size()})}});
+            to_base64({reinterpret_cast<const char*>(map->bytes.data()), map->bytes.size()})},
+           {"longest", true}});
     }
     if (file_.get_bool(kPrefix + "remove_extra_whitespaces", false)) {
       steps.push_back({{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}});
@@ -237,33 +230,6 @@ class Reader {
     };
     spec_.special.bos = first_of({"cls_token_id", "bos_token_id"});
     spec_.special.eos = first_of({"seperator_token_id", "eos_token_id"});
-  }
-
-  void template_of(bool bos, bool eos) {
-    bos = bos && spec_.special.bos;
-    eos = eos && spec_.special.eos;
-    if (!bos && !eos) return;
-    Json single = Json::array(), pair = Json::array(), tokens = Json::object();
-    const auto put = [&](Json& to, const std::string& name, int type) {
-      to.push_back({{"SpecialToken", {{"id", name}, {"type_id", type}}}});
-      Json id;
-      for (size_t i = 0; i < spec_.model.tokens.size(); ++i) {
-        if (spec_.model.tokens[i] == name) id = i;
-      }
-      tokens[name] = {{"id", name}, {"ids", Json::array({id})}, {"tokens", Json::array({name})}};
-    };
-    const auto text = [&](Json& to, const char* name, int type) {
-      if (bos && type == 0) put(to, *spec_.special.bos, type);
-      to.push_back({{"Sequence", {{"id", name}, {"type_id", type}}}});
-      if (eos) put(to, *spec_.special.eos, type);
-    };
-    text(single, "A", 0);
-    text(pair, "A", 0);
-    text(pair, "B", 1);
-    spec_.post_processor = {{"type", "TemplateProcessing"},
-                            {"single", single},
-                            {"pair", pair},
-                            {"special_tokens", tokens}};
   }
 
   const GgufFile& file_;

@@ -34,8 +34,9 @@ struct TokenModelSpec {
   // bpe, unigram: an unknown character becomes its bytes, <0x00> to <0xFF>
   bool byte_fallback = false;
   // unigram: logarithms of probabilities. bpe: SentencePiece's scores in place of merges, the
-  // highest first; NaN for a token that merging never makes. Else empty.
+  // highest first. NaN: a token that text never makes. Else empty.
   std::vector<double> scores;
+  bool single_sums = false;            // unigram: sums are rounded to float, as in SentencePiece
   std::optional<std::string> unknown;  // bpe, word_piece, word_level, unigram
   int64_t max_word_characters = 100;   // word_piece
 };

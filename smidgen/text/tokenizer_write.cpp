@@ -1,5 +1,6 @@
 // A Tokenizer as the files that Hugging Face's libraries load.
 #include <algorithm>
+#include <cmath>
 
 #include "smidgen/base/str.h"
 #include "smidgen/text/chat_template.h"
@@ -49,7 +50,10 @@ Json merges_json(const TokenModelSpec& model) {
 Json unigram_json(const TokenModelSpec& model) {
   Json list = Json::array(), unknown;
   for (size_t id = 0; id < model.tokens.size(); ++id) {
-    list.push_back(Json::array({model.tokens[id], model.scores[id]}));
+    // tokenizers has no word for a token that text never makes; as an added token it is found
+    // first.
+    const double score = std::isnan(model.scores[id]) ? 0 : model.scores[id];
+    list.push_back(Json::array({model.tokens[id], score}));
     if (model.unknown && model.tokens[id] == *model.unknown) unknown = id;
   }
   return {{"type", "Unigram"},
@@ -118,7 +122,8 @@ Json special_tokens_map(const Tokenizer& tokenizer) {
   return out;
 }
 
-Json tokenizer_config(const Tokenizer& tokenizer, const std::string& chat_template) {
+Json tokenizer_config(const Tokenizer& tokenizer,
+                      const std::vector<std::pair<std::string, std::string>>& templates) {
   Json out = special_tokens_map(tokenizer);
   out["tokenizer_class"] = "PreTrainedTokenizerFast";
   out["clean_up_tokenization_spaces"] = false;
@@ -129,7 +134,12 @@ Json tokenizer_config(const Tokenizer& tokenizer, const std::string& chat_templa
     decoder[str(token.id)] = item;
   }
   out["added_tokens_decoder"] = decoder;
-  if (!chat_template.empty()) out["chat_template"] = chat_template;
+  if (templates.size() == 1 && templates[0].first == "default") {
+    out["chat_template"] = templates[0].second;
+  } else {
+    for (const auto& [name, source] : templates)
+      out["chat_template"].push_back({{"name", name}, {"template", source}});
+  }
   return out;
 }
 

@@ -1,10 +1,13 @@
 // Unigram: the cut of a word whose tokens' log probabilities sum to the most (Kudo 2018,
-// arXiv:1804.10959), by Viterbi over its bytes, in double.
+// arXiv:1804.10959), by Viterbi over its bytes, in double (tokenizers) or float (SentencePiece: in
+// cuts such as "* **" and "** *", whose scores are the same, rounding decides).
 //   best[0] = 0,  best[j] = max over tokens that end at j of best[i] + score
 // A place where no token of one character begins also has an unknown one, with the lowest score of
 // the vocabulary minus 10. A later candidate replaces an earlier one only when strictly better.
-// Neighbouring unknown characters are one unknown token, or their bytes.
+// Neighbouring unknown characters are one unknown token, or their bytes. A token whose score is NaN
+// is never found in text.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "smidgen/base/error.h"
@@ -19,21 +22,30 @@ constexpr double kUnknownPenalty = 10;
 
 std::vector<std::pair<std::string_view, int32_t>> keys_of(const TokenModelSpec& spec) {
   std::vector<std::pair<std::string_view, int32_t>> keys;
-  for (size_t id = 0; id < spec.tokens.size(); ++id)
-    keys.emplace_back(spec.tokens[id], static_cast<int32_t>(id));
+  for (size_t id = 0; id < spec.tokens.size(); ++id) {
+    if (id >= spec.scores.size() || !std::isnan(spec.scores[id]))
+      keys.emplace_back(spec.tokens[id], static_cast<int32_t>(id));
+  }
   return keys;
 }
 
 class Unigram final : public TokenModel {
  public:
   Unigram(const TokenModelSpec& spec, const std::string& where)
-      : table_(spec.tokens), trie_(keys_of(spec)), scores_(spec.scores), where_(where) {
+      : table_(spec.tokens),
+        trie_(keys_of(spec)),
+        scores_(spec.scores),
+        single_(spec.single_sums),
+        where_(where) {
     if (scores_.size() != spec.tokens.size())
       throw Error(ErrorKind::format,
                   str(scores_.size(), " scores for ", spec.tokens.size(), " tokens"), where);
     double lowest = std::numeric_limits<double>::infinity();
-    for (const double score : scores_) lowest = std::min(lowest, score);
+    for (const double score : scores_) {
+      if (score < lowest) lowest = score;
+    }
     unknown_score_ = lowest - kUnknownPenalty;
+    if (single_) unknown_score_ = static_cast<float>(unknown_score_);
     unknown_ = spec.unknown ? table_.find(*spec.unknown) : -1;
     if (spec.byte_fallback) {
       bytes_ = byte_tokens(table_);
@@ -54,7 +66,8 @@ class Unigram final : public TokenModel {
     best.assign(word.size() + 1, {0, kUnreached, 0});
     const auto offer = [&](size_t begin, size_t end, double score, int32_t id) {
       Node& node = best[end];
-      const double total = score + best[begin].score;
+      double total = score + best[begin].score;
+      if (single_) total = static_cast<float>(total);
       if (node.begin == kUnreached || total > node.score)
         node = {total, static_cast<uint32_t>(begin), id};
     };
@@ -100,7 +113,8 @@ class Unigram final : public TokenModel {
   void put(std::string_view text, int32_t id, std::vector<int32_t>& ids,
            std::vector<uint32_t>* lengths) const {
     if (id == unknown_) {
-      const int32_t whole = table_.find(text);  // joined unknowns may be a token after all
+      int32_t whole = table_.find(text);  // joined unknowns may be a token after all
+      if (whole >= 0 && std::isnan(scores_[static_cast<size_t>(whole)])) whole = -1;
       const bool bytes =
           whole < 0 && std::all_of(
                            text.begin(), text.end(),
@@ -121,6 +135,7 @@ class Unigram final : public TokenModel {
   TokenTable table_;
   Trie trie_;
   std::vector<double> scores_;
+  bool single_;
   double unknown_score_ = 0;
   int32_t unknown_ = -1;
   std::array<int32_t, 256> bytes_{};

@@ -18,6 +18,7 @@ Json decisive(const Json& values) {
 }
 
 Json tune_sidecar(const TuneConfig& c, LoadedModel& loaded, const Json& recipe) {
+  const ChatTemplate* chat = loaded.chat_template(c.train.data.chat_template);
   Json stop = Json::array();
   for (const int32_t id : stop_tokens(loaded.files, loaded.tokenizer())) {
     stop.push_back({{"id", id}, {"token", loaded.tokenizer().token(id)}});
@@ -31,7 +32,7 @@ Json tune_sidecar(const TuneConfig& c, LoadedModel& loaded, const Json& recipe) 
           {"arithmetic", std::string(to_string(loaded.model->arithmetic()))},
           {"method", c.train.method.name},
           {"recipe", recipe},
-          {"chat_template", loaded.files.chat_template},
+          {"chat_template", chat ? chat->source() : ""},
           {"stop_tokens", stop}};
 }
 

@@ -1,30 +1,8 @@
 """Every kind of vocabulary and of part, against `tokenizers`: ids and texts of more than ten thousand lines each."""
 
 import pytest
-from support import lines, token_folder, unicode_classes, vocabularies
+from support import token_folder, vocabularies
 from tokenizers import Tokenizer
-
-
-@pytest.fixture(scope="module")
-def excluded(tmp_path_factory) -> set[int]:
-    """Code points that the two sides' Unicode tables class differently."""
-    home = tmp_path_factory.mktemp("classes")
-    found = unicode_classes.differing(lambda t, rows: token_folder.encode(token_folder.write(t, home / "m"), rows))
-    print(f"\n{len(found)} code points have another class in tokenizers' Unicode tables and in ours")
-    wrong = {f"U+{c:04X}": sorted(names) for c, names in found.items() if unicode_classes.unchanged_since_3_2(c)}
-    assert not wrong, f"no version of Unicode explains these: {dict(list(wrong.items())[:20])}"
-    return set(found)
-
-
-@pytest.fixture(scope="module")
-def world(excluded) -> tuple[list[bytes], list[str]]:
-    """The lines as bytes, and as the strings that `tokenizers` can take."""
-    rows = lines.all_lines()
-    texts = [row.decode(errors="replace") for row in rows]
-    kept = [i for i, text in enumerate(texts) if not excluded.intersection(map(ord, text))]
-    print(f"{len(rows) - len(kept)} of {len(rows)} lines hold one of them and are left out")
-    assert len(kept) >= 10_000
-    return [rows[i] for i in kept], [texts[i] for i in kept]
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,11 @@
 """GGUF vocabularies as PyPI gguf writes them: the ids are those of the tokenizer they were made from."""
 
 import json
+import struct
 
 import gguf
 import pytest
-from support import lines, smidgen, token_folder, vocabularies
+from support import smidgen, token_folder, vocabularies
 from tokenizers import Regex, Tokenizer
 from tokenizers import normalizers as n
 from tokenizers import pre_tokenizers as p
@@ -13,8 +14,8 @@ CONTROL, USER, UNKNOWN, BYTE, UNUSED = 3, 4, 2, 6, 5
 
 
 @pytest.fixture(scope="module")
-def texts() -> list[str]:
-    return [x.decode(errors="replace") for x in lines.all_lines()[:4000]]
+def texts(world) -> list[str]:
+    return world[1][:4000] + world[1][-3500:]
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +58,7 @@ def same(path, made: Tokenizer, texts: list[str]) -> None:
     ours = token_folder.encode(path, [t.encode() for t in texts])
     theirs = [e.ids for e in made.encode_batch(texts)]
     wrong = [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]
-    # Characters that only a later Unicode version classes are in a few synthetic lines.
-    assert len(wrong) <= len(texts) // 100, [(texts[i][:80], ours[i][:20], theirs[i][:20]) for i in wrong[:3]]
-    real = [i for i in wrong if all(ord(c) < 0x370 for c in texts[i])]
-    assert not real, [(texts[i][:80], ours[i][:20], theirs[i][:20]) for i in real[:3]]
+    assert not wrong, (len(wrong), [(texts[i][:80], ours[i][:20], theirs[i][:20]) for i in wrong[:3]])
     assert [e.ids for e in token_folder.written(path).encode_batch(texts[::8])] == theirs[::8]
 
 
@@ -130,7 +128,10 @@ def test_bert(corpus, texts, tmp_path):
 
 
 def test_unigram(corpus, texts, tmp_path):
-    made = vocabularies.unigram(corpus)
+    parts = json.loads(vocabularies.unigram(corpus).to_str())
+    # GGUF's scores are single floats, and "000" has cuts of equal score: the reference gets the same numbers.
+    parts["model"]["vocab"] = [[token, struct.unpack("f", struct.pack("f", score))[0]] for token, score in parts["model"]["vocab"]]
+    made = Tokenizer.from_str(json.dumps(parts))
     made.normalizer = n.Sequence([n.Strip(), n.Replace(Regex(" {2,}"), " ")])
     made.post_processor = vocabularies.template("$A </s>", **{"</s>": 1})
     tokens, types = vocabulary(made)

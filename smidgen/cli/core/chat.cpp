@@ -19,6 +19,7 @@ namespace {
 struct ChatConfig {
   ModelConfig model;
   std::string system;
+  std::string chat_template = "auto";
   SamplingConfig sampling;
 };
 
@@ -26,6 +27,8 @@ template <class V>
 void fields(V& v, ChatConfig& c) {
   fields(v, c.model);
   v("system", c.system, {.help = "System message; empty leaves it to the model's template"});
+  v("chat_template", c.chat_template,
+    {.help = "auto: the model's chat template; or the name of one of several"});
   fields(v, c.sampling);
 }
 
@@ -127,6 +130,7 @@ bool read_line(std::string& line, bool terminal) {
 void run_chat(const Invocation& invocation) {
   const auto config = read_config<ChatConfig>(invocation.recipe.values);
   LoadedModel loaded = open(config.model);
+  loaded.chat_template(config.chat_template);
   const bool json = invocation.output.json;
   const bool terminal = !json && ::isatty(STDIN_FILENO) && ::isatty(STDOUT_FILENO);
   (void)chat_ids(loaded,

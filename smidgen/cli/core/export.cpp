@@ -37,9 +37,12 @@ void fields(V& v, ExportConfig& c) {
                     "q8_0, q4_0 and q4_1 are for GGUF"});
   v("shard_size", c.shard_size, {.help = "Largest weight file of a folder", .min = 1});
   v("verify", c.verify,
-    {.help = "Open what was written, compare its logits with those of the model in memory, and "
+    {.help = "Open what was written, compare its logits with those of the model it came from, and "
              "write the difference beside it"});
 }
+
+// The model stays in its file. Sums are in fp32 and rounded once, when written.
+const LoadOptions kStored{.dtype = "fp32", .base_format = "stored"};
 
 // Where the result of --verify is kept.
 fs::path report_path(const fs::path& out, bool folder) {
@@ -62,7 +65,7 @@ void export_adapter(const ExportConfig& config) {
                 "leave it out, or write a model: --format gguf");
   const bool peft = config.format == "peft";
   if (!peft) check_new_file(config.out);
-  const LoadedModel loaded = open_detached(config.model, {.dtype = "fp32"});
+  const LoadedModel loaded = open_detached(config.model, kStored);
   if (loaded.mix.empty())
     throw Error(ErrorKind::usage, "there is no adapter to write", "--adapter");
   if (peft) {
@@ -83,10 +86,7 @@ void export_adapter(const ExportConfig& config) {
 
 Json export_model(const ExportConfig& config, bool folder) {
   folder ? check_new_folder(config.out) : check_new_file(config.out);
-  // Sums in fp32; rounded once, when written.
-  LoadedModel loaded = open_detached(
-      config.model,
-      {.dtype = "fp32", .base_format = config.dtype_out == "native" ? "native" : "fp32"});
+  LoadedModel loaded = open_detached(config.model, kStored);
   if (!loaded.mix.empty()) merge(*loaded.model, *loaded.adapters, loaded.mix);
   if (folder) {
     write_hf_folder(*loaded.model, loaded.files, config.out,

@@ -27,6 +27,7 @@ struct GenerateConfig {
   int64_t batch = 16;
   std::optional<std::string> system;
   bool raw = false;
+  std::string chat_template = "auto";
   SamplingConfig sampling;
 };
 
@@ -43,6 +44,9 @@ void fields(V& v, GenerateConfig& c) {
   v("raw", c.raw,
     {.help = "Continue the prompt as it stands; else it is a user's turn where the model has a "
              "chat template"});
+  v("chat_template", c.chat_template,
+    {.help = "auto: the model's chat template where it has one; none: as --raw; or the name of one "
+             "of several"});
   fields(v, c.sampling);
 }
 
@@ -63,7 +67,9 @@ std::string prompt_of(const GenerateConfig& c) {
 
 std::vector<int32_t> prompt_ids(LoadedModel& loaded, const GenerateConfig& c,
                                 const std::string& prompt) {
-  if (c.raw || (!loaded.chat_template() && !c.system)) return loaded.tokenizer().encode(prompt);
+  const bool has = loaded.chat_template(c.chat_template) != nullptr;
+  if (c.raw || c.chat_template == "none" || (!has && !c.system))
+    return loaded.tokenizer().encode(prompt);
   Json messages = Json::array();
   if (c.system) messages.push_back({{"role", "system"}, {"content", *c.system}});
   messages.push_back({{"role", "user"}, {"content", prompt}});
@@ -156,6 +162,13 @@ void run_generate(const Invocation& invocation) {
   if (config.raw && config.system) {
     throw Error(ErrorKind::usage, "--raw has no turns, so --system has no place", "",
                 "leave one of them out");
+  }
+  if (config.chat_template != "auto" &&
+      (config.raw || (config.chat_template == "none" && config.system))) {
+    throw Error(ErrorKind::usage,
+                config.raw ? "--raw has no turns, so --chat-template has no place"
+                           : "without a template there are no turns, so --system has no place",
+                "", "leave one of them out");
   }
   // Before the model is loaded: a mistyped file name must not cost that time.
   const std::string text = prompt_of(config);

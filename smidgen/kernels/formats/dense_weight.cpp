@@ -89,6 +89,7 @@ std::shared_ptr<const BaseWeight> pack_dense(const WeightSource& source, at::Sca
         out[i] = to_bf16(block[static_cast<size_t>(i)]);
     }
   });
+  if (source.release) source.release();
   return std::make_shared<DenseWeight>(std::move(weights), std::move(format), arithmetic);
 }
 

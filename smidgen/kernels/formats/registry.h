@@ -19,7 +19,8 @@ class WeightFormat {
   virtual std::string_view name() const = 0;
   virtual std::vector<std::string> aliases() const { return {}; }
   virtual std::string_view summary() const = 0;  // one line
-  // Reads the whole source once. Throws mismatch when the format cannot hold the shape.
+  // Reads the whole source once, or keeps it (`stored`), so it must own what it reads. Throws
+  // mismatch when the format cannot hold the shape.
   virtual std::shared_ptr<const BaseWeight> pack(const WeightSource& source,
                                                  Arithmetic arithmetic) const = 0;
 };

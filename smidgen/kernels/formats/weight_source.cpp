@@ -29,6 +29,32 @@ WeightSource weight_source(const TensorView& view, std::string name) {
   return source;
 }
 
+WeightSource weight_source(const TensorView& view, std::string name,
+                           std::shared_ptr<const TensorStore> store) {
+  WeightSource source = weight_source(view, std::move(name));
+  source.release = [bytes = view.bytes, kept = std::move(store)] { kept->release(bytes); };
+  return source;
+}
+
+WeightSource transposed_source(const TensorView& view, std::string name,
+                               std::shared_ptr<const TensorStore> store) {
+  const FormatInfo& type = info(view.format);
+  if (type.elements != 1) {
+    throw Error(ErrorKind::unsupported, str("a matrix of ", type.name, " cannot be turned"), name);
+  }
+  WeightSource source = weight_source(view, std::move(name), std::move(store));
+  std::swap(source.rows, source.columns);
+  source.read = [view, size = type.bytes](int64_t row0, int64_t row1, float* out) {
+    const int64_t columns = view.shape[0], rows = view.shape[1], n = row1 - row0;
+    std::vector<float> strip(static_cast<size_t>(n));
+    for (int64_t c = 0; c < columns; ++c) {
+      to_f32(view.format, view.bytes.data() + (c * rows + row0) * size, n, strip.data());
+      for (int64_t r = 0; r < n; ++r) out[r * columns + c] = strip[static_cast<size_t>(r)];
+    }
+  };
+  return source;
+}
+
 WeightSource weight_source(const at::Tensor& dense, std::string name) {
   require_matrix(static_cast<size_t>(dense.dim()), shape_str(dense.sizes()), name);
   WeightSource source{dense.size(0), dense.size(1), nullptr, std::move(name)};
@@ -45,7 +71,8 @@ WeightSource permute_rows(WeightSource source, std::vector<int64_t> order) {
       throw Error(ErrorKind::mismatch, str("row ", row, " of ", source.rows), source.name);
     }
   }
-  WeightSource permuted{static_cast<int64_t>(order.size()), source.columns, nullptr, source.name};
+  WeightSource permuted{static_cast<int64_t>(order.size()), source.columns, nullptr, source.name,
+                        source.release};
   permuted.read = [inner = std::move(source), order = std::move(order)](int64_t row0, int64_t row1,
                                                                         float* out) {
     // Neighbours that stay neighbours are read together.
@@ -74,6 +101,15 @@ WeightSource concatenate_rows(std::vector<WeightSource> parts) {
     }
     whole.rows += parts[i].rows;
     if (i > 0) whole.name += "+" + parts[i].name;
+  }
+  const bool mapped =
+      std::any_of(parts.begin(), parts.end(), [](const WeightSource& p) { return !!p.release; });
+  if (mapped) {
+    whole.release = [parts] {
+      for (const WeightSource& part : parts) {
+        if (part.release) part.release();
+      }
+    };
   }
   whole.read = [parts = std::move(parts)](int64_t row0, int64_t row1, float* out) {
     int64_t start = 0;  // of the part, in rows of the whole

@@ -1,15 +1,16 @@
-// Where the numbers of a weight come from while it is packed: a file, a tensor, or a change of
-// either, read by row blocks, so that a matrix never stands in memory twice.
+// Where the numbers of a weight come from: a file, a tensor, or a change of either, read by row
+// blocks, so that a matrix never stands in memory twice.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
-#include "smidgen/io/tensor_view.h"
+#include "smidgen/io/tensor_store.h"
 
 namespace smidgen {
 
@@ -19,11 +20,23 @@ struct WeightSource {
   int64_t rows = 0, columns = 0;
   std::function<void(int64_t row0, int64_t row1, float* out)> read;
   std::string name;  // for messages
+  // Lets go of the memory that pages of the file take up once they were read. Null where nothing is
+  // mapped.
+  std::function<void()> release = nullptr;
 };
 
 // A stored tensor [rows, columns] of any floating or block format. The bytes must outlive the
-// packing only.
+// source.
 WeightSource weight_source(const TensorView& view, std::string name = {});
+
+// The same for a tensor of `store`, or a part of one. The source keeps the store open.
+WeightSource weight_source(const TensorView& view, std::string name,
+                           std::shared_ptr<const TensorStore> store);
+
+// Row r is column r of a stored tensor [columns, rows], which is read in strips. Error unsupported
+// for block formats, whose columns cannot be cut.
+WeightSource transposed_source(const TensorView& view, std::string name,
+                               std::shared_ptr<const TensorStore> store);
 
 // A dense tensor [rows, columns], any floating dtype.
 WeightSource weight_source(const at::Tensor& dense, std::string name = {});

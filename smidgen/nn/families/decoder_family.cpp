@@ -92,6 +92,8 @@ class DecoderFamilyEntry : public Family {
     const bool same =
         own.format == table.format &&
         std::equal(own.bytes.begin(), own.bytes.end(), table.bytes.begin(), table.bytes.end());
+    files.tensors->release(own.bytes);
+    files.tensors->release(table.bytes);
     if (same) {
       ignorable.push_back(head);
     } else {

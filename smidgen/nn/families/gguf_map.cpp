@@ -168,8 +168,11 @@ GgufType type_of(KeyType type) {
 
 // The first rotation in GGUF's words.
 void add_scaling(std::vector<GgufPair>& pairs, const std::string& prefix, const RopeSpec& rope) {
+  // Some families have a field of their own for one of these.
   const auto add = [&](const char* key, GgufType type, Json value) {
-    pairs.push_back({str(prefix, "rope.scaling.", key), type, std::move(value)});
+    const std::string name = str(prefix, "rope.scaling.", key);
+    std::erase_if(pairs, [&](const GgufPair& pair) { return pair.key == name; });
+    pairs.push_back({name, type, std::move(value)});
   };
   if (rope.type == "dynamic") {
     throw Error(ErrorKind::unsupported, "GGUF has no words for rope scaling 'dynamic'",
@@ -214,7 +217,7 @@ ModelTensor stored(std::string name, const TensorPlace& place, std::vector<Model
                    int64_t head_dim) {
   const bool weight = name.ends_with(".weight");
   const Layout layout = place.row->layout;
-  ModelTensor t{std::move(name), parts[0].shape, parts[0].format, nullptr};
+  ModelTensor t{std::move(name), parts[0].shape, parts[0].stored, nullptr};
   if (place.expert >= 0) {
     const int64_t out = t.shape[0];
     t.shape.insert(t.shape.begin(), static_cast<int64_t>(parts.size()));
@@ -243,11 +246,18 @@ ModelTensor stored(std::string name, const TensorPlace& place, std::vector<Model
   std::vector<int64_t> inverse(order.size());
   for (size_t i = 0; i < order.size(); ++i)
     inverse[static_cast<size_t>(order[i])] = static_cast<int64_t>(i);
-  t.rows = [part, inverse](int64_t a, int64_t b) {
-    const auto [low, high] = std::minmax_element(inverse.begin() + a, inverse.begin() + b);
-    std::vector<int64_t> picked(inverse.begin() + a, inverse.begin() + b);
-    for (int64_t& row : picked) row -= *low;
-    return part.rows(*low, *high + 1).index_select(0, torch::tensor(picked, at::kLong));
+  // The rows of one head in the file are those of one head in memory.
+  t.rows = [part, inverse, head_dim](int64_t a, int64_t b) {
+    std::vector<at::Tensor> blocks;
+    for (int64_t row = a, end; row < b; row = end) {
+      end = std::min(b, (row / head_dim + 1) * head_dim);
+      std::vector<int64_t> picked(inverse.begin() + row, inverse.begin() + end);
+      const auto [first, last] = std::minmax_element(picked.begin(), picked.end());
+      const int64_t low = *first, high = *last + 1;
+      for (int64_t& r : picked) r -= low;
+      blocks.push_back(part.rows(low, high).index_select(0, torch::tensor(picked, at::kLong)));
+    }
+    return at::cat(blocks, 0);
   };
   return t;
 }
@@ -296,7 +306,11 @@ Json config_of_gguf(const Family& family, const GgufFile& file) {
 }
 
 std::vector<GgufPair> gguf_metadata(const Family& family, const Json& config) {
-  SMIDGEN_ASSERT(!family.gguf_architectures().empty());
+  if (family.gguf_architectures().empty()) {
+    throw Error(ErrorKind::unsupported,
+                str("GGUF has no architecture for ", family.model_types().front()), "config.json",
+                "write a folder: --format hf");
+  }
   const std::string architecture = family.gguf_architectures().front(), prefix = architecture + ".";
   const Json flat = with_flat_rope(config);
   std::vector<GgufPair> pairs{{"general.architecture", GgufType::string, architecture}};
@@ -368,7 +382,7 @@ std::vector<ModelTensor> gguf_tensors(const Family& family, const Model& model) 
     all.push_back(stored(names[i], groups[i].first, groups[i].second, head_dim));
   for (const auto& [name, values] : factor_tensors(family.ropes(model.config()))) {
     const at::Tensor factors = torch::tensor(values, at::kFloat);
-    all.push_back({name, {factors.numel()}, "fp32", [factors](int64_t a, int64_t b) {
+    all.push_back({name, {factors.numel()}, Format::f32, [factors](int64_t a, int64_t b) {
                      return factors.narrow(0, a, b - a);
                    }});
   }

@@ -11,16 +11,18 @@
 namespace smidgen {
 namespace {
 
-// A configuration that GGUF has words for: what only config.json can say stays at its default.
-Json speakable(const std::string& name) {
-  Json config = tiny_config(name);
-  for (const ConfigKey& key : families().find(name).keys()) {
-    const bool silent = key.gguf.empty();
-    if (silent && config.contains(key.config)) config.erase(key.config);
+// Keys below the architecture, each once.
+std::map<std::string, Json> by_key(const Family& family, const Json& config) {
+  const auto pairs = gguf_metadata(family, config);
+  const std::string prefix = family.gguf_architectures().front() + ".";
+  EXPECT_EQ(pairs.at(0).key, "general.architecture");
+  std::map<std::string, Json> all;
+  for (size_t i = 1; i < pairs.size(); ++i) {
+    EXPECT_TRUE(pairs[i].key.starts_with(prefix)) << pairs[i].key;
+    EXPECT_TRUE(all.emplace(pairs[i].key.substr(prefix.size()), pairs[i].value).second)
+        << pairs[i].key << " twice";
   }
-  if (config.contains("head_dim")) config["query_pre_attn_scalar"] = config["head_dim"];
-  if (name != "gemma2" && name != "gemma3") config.erase("query_pre_attn_scalar");
-  return config;
+  return all;
 }
 
 class GgufMap : public testing::TestWithParam<std::string> {
@@ -29,19 +31,23 @@ class GgufMap : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(GgufMap, MetadataStandBelowTheArchitecture) {
-  const auto pairs = gguf_metadata(family(), speakable(GetParam()));
-  const std::string prefix = family().gguf_architectures().front() + ".";
-  EXPECT_EQ(pairs.at(0).key, "general.architecture");
-  std::map<std::string, Json> by_key;
-  for (size_t i = 1; i < pairs.size(); ++i) {
-    EXPECT_TRUE(pairs[i].key.starts_with(prefix)) << pairs[i].key;
-    EXPECT_TRUE(by_key.emplace(pairs[i].key, pairs[i].value).second) << pairs[i].key << " twice";
-  }
-  EXPECT_EQ(by_key.at(prefix + "block_count"), 3);
-  EXPECT_EQ(by_key.at(prefix + "attention.head_count"), 4);
+  const auto found = by_key(family(), tiny_gguf_config(GetParam()));
+  EXPECT_EQ(found.at("block_count"), 3);
+  EXPECT_EQ(found.at("attention.head_count"), 4);
   if (!family().gguf_marker().empty()) {
-    EXPECT_TRUE(by_key.contains(prefix + family().gguf_marker()));
+    EXPECT_TRUE(found.contains(family().gguf_marker()));
   }
+}
+
+// Phi-3 says the original context twice, as a field and in rope_scaling; GGUF once.
+TEST(GgufMap, ScalingWithAFieldOfItsOwnIsWrittenOnce) {
+  Json config = tiny_gguf_config("phi3");
+  config["original_max_position_embeddings"] = 32;
+  config["rope_scaling"] = {{"rope_type", "longrope"},
+                            {"short_factor", {1.0, 1.1, 1.2, 1.3}},
+                            {"long_factor", {2.0, 3.0, 4.0, 5.0}}};
+  const auto found = by_key(families().find("phi3"), config);
+  EXPECT_EQ(found.at("rope.scaling.original_context_length"), 32);
 }
 
 // Every tensor of the model has a GGUF name of its own, and every value is there once.
@@ -73,7 +79,7 @@ INSTANTIATE_TEST_SUITE_P(Families, GgufMap, testing::ValuesIn(families().names()
                          [](const auto& info) { return info.param; });
 
 TEST(GgufMap, AFieldThatGgufCannotSayIsNamed) {
-  Json config = speakable("llama");
+  Json config = tiny_gguf_config("llama");
   config["hidden_act"] = "gelu";
   try {
     gguf_metadata(families().find("llama"), config);
@@ -81,6 +87,37 @@ TEST(GgufMap, AFieldThatGgufCannotSayIsNamed) {
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::unsupported);
     EXPECT_NE(e.message().find("hidden_act"), std::string::npos) << e.message();
+  }
+}
+
+// Llama, had llama.cpp no name for it.
+class Unspoken : public Family {
+ public:
+  std::string summary() const override { return llama_.summary(); }
+  std::vector<std::string> model_types() const override { return {"unspoken"}; }
+  std::vector<std::string> gguf_architectures() const override { return {}; }
+  std::string model_class() const override { return llama_.model_class(); }
+  const KeyTable& keys() const override { return llama_.keys(); }
+  const TensorRows& tensors() const override { return llama_.tensors(); }
+  int64_t head_dim(const Json& c) const override { return llama_.head_dim(c); }
+  std::vector<RopeSpec> ropes(const Json& c) const override { return llama_.ropes(c); }
+  std::vector<NamedShape> shapes(const Json& c) const override { return llama_.shapes(c); }
+  bool same_model(const Json& a, const Json& b) const override { return llama_.same_model(a, b); }
+  std::unique_ptr<Model> load(const ModelFiles& f, const LoadOptions& o) const override {
+    return llama_.load(f, o);
+  }
+
+ private:
+  const Family& llama_ = families().find("llama");
+};
+
+TEST(GgufMap, AFamilyWithoutAnArchitectureIsRefused) {
+  try {
+    gguf_metadata(Unspoken(), tiny_config("llama"));
+    FAIL() << "written";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::unsupported);
+    EXPECT_NE(e.message().find("unspoken"), std::string::npos) << e.message();
   }
 }
 

@@ -32,6 +32,11 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+bool reads(const Family& family, const std::string& gguf_key) {
+  return std::any_of(family.keys().begin(), family.keys().end(),
+                     [&](const ConfigKey& key) { return key.gguf == gguf_key; });
+}
+
 }  // namespace
 
 const Family& family_of(const Json& config, const std::string& where) {
@@ -49,15 +54,19 @@ const Family& family_of(const ModelFiles& files) {
   if (files.kind == ModelFiles::Kind::folder) return family_of(files.config, files.path.string());
   const std::string name = files.gguf->get_string("general.architecture");
   const Family* general = nullptr;
+  // A file with two marks belongs to the family that reads both: Mixtral with a window.
+  const Family* marked = nullptr;
   for (const auto& item : families().entries()) {
     const Family& family = *item.second;
     if (!contains(family.gguf_architectures(), name)) continue;
     if (family.gguf_marker().empty()) {
       if (!general) general = &family;
-    } else if (files.gguf->find(str(name, ".", family.gguf_marker()))) {
-      return family;
+    } else if (files.gguf->find(str(name, ".", family.gguf_marker())) &&
+               (!marked || reads(family, marked->gguf_marker()))) {
+      marked = &family;
     }
   }
+  if (marked) return *marked;
   if (general) return *general;
   unknown("general.architecture", name, &Family::gguf_architectures, files.path.string());
 }
