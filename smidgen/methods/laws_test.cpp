@@ -39,8 +39,8 @@ std::vector<Variant> variants(const std::string& method) {
       {"copies",
        {{"modules_to_save", {"model.norm", "layers.1.mlp", "lm_head"}}, {"bias", method + "_only"}},
        false});
-  all.push_back({"tokens", {{"tokens", {3, 9, 38}}}, false});
-  all.push_back({"own_tokens", {{"tokens", {3, 9}}, {"head_tokens", {9, 14}}}, false});
+  all.push_back({"tokens", {{"token_rows", {3, 9, 38}}}, false});
+  all.push_back({"own_tokens", {{"token_rows", {3, 9}}, {"head_token_rows", {9, 14}}}, false});
   if (method == "lora") {
     all.push_back({"embeddings", {{"target", {"embed_tokens", "q_proj", "lm_head"}}}});
     all.push_back(

@@ -49,12 +49,12 @@ void fields(V& v, Placement& c) {
             .peft = "bias"});
   v("modules_to_save", c.modules_to_save,
     {.help = "Modules of which a whole copy is trained", .peft = "modules_to_save"});
-  v("tokens", c.tokens,
+  v("token_rows", c.tokens,
     {.help = "Token ids whose embedding rows are trained, and those of a tied head with them",
      .min = 0,
      .was = {"trainable_token_indices"},
      .peft = "trainable_token_indices"});
-  v("head_tokens", c.head_tokens,
+  v("head_token_rows", c.head_tokens,
     {.help = "Token ids whose rows of the output matrix are trained apart from the embedding's",
      .min = 0});
   v("ensure_weight_tying", c.ensure_weight_tying,

@@ -101,8 +101,8 @@ OURS = {
     "embeddings": ("own head", {"target": "embed_tokens,lm_head,q_proj", "init": "orthogonal"}),
     "tied update": ("tied", {"target": "lm_head,q_proj", "ensure_weight_tying": True}),
     "tied copy": ("tied", {"target": "q_proj", "modules_to_save": "lm_head", "ensure_weight_tying": True}),
-    "tokens": ("tied", {"target": "q_proj", "tokens": [5, 17, 300]}),
-    "tokens apart": ("tied", {"target": "q_proj", "tokens": [5, 17], "head_tokens": [7, 90]}),
+    "tokens": ("tied", {"target": "q_proj", "token_rows": [5, 17, 300]}),
+    "tokens apart": ("tied", {"target": "q_proj", "token_rows": [5, 17], "head_token_rows": [7, 90]}),
     "dropout": ("tied", {"target": "all-linear", "dropout": 0.3, "init": "random"}),
 }
 

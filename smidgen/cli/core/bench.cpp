@@ -10,7 +10,7 @@
 #include "smidgen/io/json_file.h"
 #include "smidgen/kernels/target.h"
 #include "smidgen/methods/open_model.h"
-#include "smidgen/train/step_bench.h"
+#include "smidgen/train/step_timing.h"
 
 namespace smidgen {
 

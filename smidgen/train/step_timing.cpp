@@ -1,4 +1,4 @@
-#include "smidgen/train/step_bench.h"
+#include "smidgen/train/step_timing.h"
 
 #include <algorithm>
 #include <chrono>
