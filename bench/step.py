@@ -79,7 +79,7 @@ def main():
         best = max(tried, key=tried.get)
         runs = {"smidgen": [], "peft": []}
         for number in range(args.runs):
-            runs["smidgen"].append(call(ours if number == 0 else [*ours, "--no-gemm-rate"]))
+            runs["smidgen"].append(call(ours if number == 0 else [*ours, "--step-only"]))
             runs["peft"].append(peft(folder, ids, best, args.rank))
     result = {"tokens": args.tokens, "rank": args.rank, "peft_setting": name(best), "base_format": args.base_format}
     for side, all_runs in runs.items():
