@@ -29,22 +29,47 @@ constexpr double kAloneFlops = 2e6;
 
 // A sequence's queries are divided for the backward pass where each share has this much to do.
 constexpr double kShareFlops = 128e6;
-constexpr int64_t kMostShares = 8, kShares = 64;
+constexpr int64_t kMostShares = 4, kShares = 32;
 
-template <class T>
-class Memory {
- public:
-  Memory() = default;
-  explicit Memory(int64_t elements)
-      : data_(static_cast<T*>(
-            ::operator new(static_cast<size_t>(elements) * sizeof(T), std::align_val_t(64)))) {}
-  T* get() const { return data_.get(); }
+// More than this is not kept from call to call.
+constexpr int64_t kMostKept = int64_t{64} << 20;
 
- private:
-  struct Delete {
-    void operator()(void* p) const { ::operator delete(p, std::align_val_t(64)); }
-  };
-  std::unique_ptr<T, Delete> data_;
+struct Free {
+  void operator()(std::byte* p) const { ::operator delete(p, std::align_val_t(64)); }
+};
+using Memory = std::unique_ptr<std::byte, Free>;
+
+Memory allocate(int64_t bytes) {
+  return Memory(
+      static_cast<std::byte*>(::operator new(static_cast<size_t>(bytes), std::align_val_t(64))));
+}
+
+// Memory of this thread for one purpose, grown and kept: where fresh pages are dear, as in virtual
+// machines, asking for them at each call took a sixth of the backward pass.
+template <class Purpose>
+std::byte* kept(int64_t bytes) {
+  thread_local Memory memory;
+  thread_local int64_t size = 0;
+  if (size < bytes) {
+    memory.reset();
+    size = 0;
+    memory = allocate(bytes);
+    size = bytes;
+  }
+  return memory.get();
+}
+
+// Hands out consecutive parts; with a null base it only measures.
+struct Carver {
+  std::byte* base;
+  int64_t used = 0;
+
+  template <class T>
+  T* take(int64_t elements) {
+    T* part = base ? reinterpret_cast<T*>(base + used) : nullptr;
+    used += (elements * static_cast<int64_t>(sizeof(T)) + 63) / 64 * 64;
+    return part;
+  }
 };
 
 const TileKernelsOf<Bf16>& kernels_of(Bf16) {
@@ -116,8 +141,11 @@ void run_by_size(const Plan& plan, const std::vector<double>& flops, Body&& body
   const int64_t workers =
       all < kAloneFlops ? 1 : std::min<int64_t>(thread_count(), static_cast<int64_t>(order.size()));
   std::atomic<size_t> next{0};
+  Carver measure{nullptr};
+  static_cast<void>(Scratch(plan, measure));
   parallel_for(workers, 1, [&](int64_t, int64_t) {
-    const Scratch scratch(plan);
+    Carver carver{kept<Scratch>(measure.used)};
+    const Scratch scratch(plan, carver);
     for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < order.size();)
       body(scratch, order[i]);
   });
@@ -179,21 +207,21 @@ void for_tiles(int64_t rows, int64_t key0, int64_t keys, const KeyRange* seen, B
 
 template <class T>
 struct ForwardScratch {
-  Memory<T> q, k, v, p;
-  Memory<float> s, o, largest, sums, logs;
-  Memory<KeyRange> seen;
+  T *q, *k, *v, *p;
+  float *s, *o, *largest, *sums, *logs;
+  KeyRange* seen;
 
-  explicit ForwardScratch(const Plan& plan)
-      : q(plan.most_rows() * plan.shape.width),
-        k(panel_elements(plan.shape.width)),
-        v(panels(plan.shape.width) * panel_elements(kKeys)),
-        p(kTileRows * kKeys),
-        s(kTileRows * kKeys),
-        o(plan.most_rows() * plan.shape.width),
-        largest(plan.most_rows()),
-        sums(plan.most_rows() * kSumLanes),
-        logs(plan.most_rows()),
-        seen(plan.most_rows()) {}
+  ForwardScratch(const Plan& plan, Carver& carver)
+      : q(carver.take<T>(plan.most_rows() * plan.shape.width)),
+        k(carver.take<T>(panel_elements(plan.shape.width))),
+        v(carver.take<T>(panels(plan.shape.width) * panel_elements(kKeys))),
+        p(carver.take<T>(kTileRows * kKeys)),
+        s(carver.take<float>(kTileRows * kKeys)),
+        o(carver.take<float>(plan.most_rows() * plan.shape.width)),
+        largest(carver.take<float>(plan.most_rows())),
+        sums(carver.take<float>(plan.most_rows() * kSumLanes)),
+        logs(carver.take<float>(plan.most_rows())),
+        seen(carver.take<KeyRange>(plan.most_rows())) {}
 };
 
 void fill_seen(const Plan& plan, const Block& block, KeyRange* seen) {
@@ -223,33 +251,30 @@ void flash_attention(const FlashAttention& shape, HeadRows<const T> q, HeadRows<
   run_by_size<ForwardScratch<T>>(plan, work, [&](const ForwardScratch<T>& my, size_t at) {
     const Block& block = plan.blocks[at];
     const int64_t rows = block.queries * group;
-    gather(plan, block, q, my.q.get());
-    fill_seen(plan, block, my.seen.get());
-    std::fill_n(my.o.get(), rows * c, 0.0f);
-    std::fill_n(my.sums.get(), rows * kSumLanes, 0.0f);
-    std::fill_n(my.largest.get(), rows, -std::numeric_limits<float>::infinity());
+    gather(plan, block, q, my.q);
+    fill_seen(plan, block, my.seen);
+    std::fill_n(my.o, rows * c, 0.0f);
+    std::fill_n(my.sums, rows * kSumLanes, 0.0f);
+    std::fill_n(my.largest, rows, -std::numeric_limits<float>::infinity());
     for_key_blocks(block, [&](int64_t key, int64_t keys) {
       const int64_t row = block.key0 + key;
-      kernels.pack_transposed(c, keys, k.at(row, block.kv_head), k.row, my.k.get());
-      pack_all(kKeys, c, keys, v.at(row, block.kv_head), v.row, my.v.get());
-      for_tiles(rows, key, keys, my.seen.get(), [&](int64_t row0, const ScoreTile& tile) {
-        float* o = my.o.get() + row0 * c;
-        kernels.multiply(tile.rows, c, my.q.get() + row0 * c, c, my.k.get(), tile.columns,
-                         my.s.get(), kKeys, false);
-        softmax_tile(tile, rule, my.s.get(), my.p.get(), my.largest.get() + row0,
-                     my.sums.get() + row0 * kSumLanes, c, o);
+      kernels.pack_transposed(c, keys, k.at(row, block.kv_head), k.row, my.k);
+      pack_all(kKeys, c, keys, v.at(row, block.kv_head), v.row, my.v);
+      for_tiles(rows, key, keys, my.seen, [&](int64_t row0, const ScoreTile& tile) {
+        float* o = my.o + row0 * c;
+        kernels.multiply(tile.rows, c, my.q + row0 * c, c, my.k, tile.columns, my.s, kKeys, false);
+        softmax_tile(tile, rule, my.s, my.p, my.largest + row0, my.sums + row0 * kSumLanes, c, o);
         for_panels(kKeys, c, [&](int64_t column0, int64_t columns, int64_t offset) {
-          kernels.multiply(tile.rows, tile.columns, my.p.get(), kKeys, my.v.get() + offset, columns,
+          kernels.multiply(tile.rows, tile.columns, my.p, kKeys, my.v + offset, columns,
                            o + column0, c, true);
         });
       });
     });
-    if (block.keys > 0)
-      softmax_finish(rows, my.largest.get(), my.sums.get(), c, my.o.get(), my.logs.get());
-    scatter(plan, block, my.o.get(), 1.0f, out);
+    if (block.keys > 0) softmax_finish(rows, my.largest, my.sums, c, my.o, my.logs);
+    scatter(plan, block, my.o, 1.0f, out);
     for (int64_t r = 0; r < rows; ++r) {
       log_sums[(block.query0 + r / group) * shape.heads + block.kv_head * group + r % group] =
-          block.keys > 0 ? my.logs.get()[r] : -std::numeric_limits<float>::infinity();
+          block.keys > 0 ? my.logs[r] : -std::numeric_limits<float>::infinity();
     }
   });
 }
@@ -262,7 +287,7 @@ struct Share {
   size_t first, last;  // blocks
   KeyRange seen;
   double flops;
-  Memory<float> dk, dv;
+  float *dk, *dv;
 };
 
 // Shares by sequence and head of keys; those of unit u = sequence * kv_heads + head are
@@ -290,6 +315,14 @@ struct Shares {
     }
   }
 
+  void lay_out(Carver& carver, int64_t width) {
+    for (Share& share : all) {
+      const int64_t elements = (share.seen.end - share.seen.begin) * width;
+      share.dk = carver.take<float>(elements);
+      share.dv = carver.take<float>(elements);
+    }
+  }
+
  private:
   // Blocks [first, last) into shares of about equal work.
   void divide(const Plan& plan, size_t first, size_t last, double flops, double whole) {
@@ -304,7 +337,7 @@ struct Shares {
       const double mine = plan.flops(block.area, 5);
       const auto share = static_cast<int64_t>((done + mine / 2) / mine_of * count);
       if (share != current)
-        all.push_back({first, first, {block.seen.begin / kKeys * kKeys, 0}, 0, {}, {}});
+        all.push_back({first, first, {block.seen.begin / kKeys * kKeys, 0}, 0, nullptr, nullptr});
       current = share;
       done += mine;
       all.back().last = first + 1;
@@ -317,28 +350,28 @@ struct Shares {
 template <class T>
 struct BackwardScratch {
   int64_t most;  // rows, a multiple of 2
-  Memory<T> q, dout, q_panels, dout_panels, k_transposed, v_transposed, k, p, ds_panel, ds;
-  Memory<float> s, dp, dq, logs, delta;
-  Memory<KeyRange> seen;
+  T *q, *dout, *q_panels, *dout_panels, *k_transposed, *v_transposed, *k, *p, *ds_panel, *ds;
+  float *s, *dp, *dq, *logs, *delta;
+  KeyRange* seen;
 
-  explicit BackwardScratch(const Plan& plan)
+  BackwardScratch(const Plan& plan, Carver& carver)
       : most((plan.most_rows() + 1) / 2 * 2),
-        q(most * plan.shape.width),
-        dout(most * plan.shape.width),
-        q_panels(panels(plan.shape.width) * panel_elements(most)),
-        dout_panels(panels(plan.shape.width) * panel_elements(most)),
-        k_transposed(panel_elements(plan.shape.width)),
-        v_transposed(panel_elements(plan.shape.width)),
-        k(panels(plan.shape.width) * panel_elements(kKeys)),
-        p(panel_elements(kTileRows)),
-        ds_panel(panel_elements(kTileRows)),
-        ds(panel_elements(kTileRows)),
-        s(kTileRows * kKeys),
-        dp(kTileRows * kKeys),
-        dq(most * plan.shape.width),
-        logs(most),
-        delta(most),
-        seen(most) {}
+        q(carver.take<T>(most * plan.shape.width)),
+        dout(carver.take<T>(most * plan.shape.width)),
+        q_panels(carver.take<T>(panels(plan.shape.width) * panel_elements(most))),
+        dout_panels(carver.take<T>(panels(plan.shape.width) * panel_elements(most))),
+        k_transposed(carver.take<T>(panel_elements(plan.shape.width))),
+        v_transposed(carver.take<T>(panel_elements(plan.shape.width))),
+        k(carver.take<T>(panels(plan.shape.width) * panel_elements(kKeys))),
+        p(carver.take<T>(panel_elements(kTileRows))),
+        ds_panel(carver.take<T>(panel_elements(kTileRows))),
+        ds(carver.take<T>(panel_elements(kTileRows))),
+        s(carver.take<float>(kTileRows * kKeys)),
+        dp(carver.take<float>(kTileRows * kKeys)),
+        dq(carver.take<float>(most * plan.shape.width)),
+        logs(carver.take<float>(most)),
+        delta(carver.take<float>(most)),
+        seen(carver.take<KeyRange>(most)) {}
 };
 
 template <class T>
@@ -357,47 +390,45 @@ void backward_block(const Plan& plan, const Block& block, const BackwardInputs<T
   const FlashAttention& shape = plan.shape;
   const int64_t c = shape.width, rows = block.queries * plan.group;
   const ScoreRule rule{shape.scale, shape.softcap};
-  gather(plan, block, in.q, my.q.get());
-  gather(plan, block, in.dout, my.dout.get());
-  pack_all(my.most, c, rows, my.q.get(), c, my.q_panels.get());
-  pack_all(my.most, c, rows, my.dout.get(), c, my.dout_panels.get());
-  fill_seen(plan, block, my.seen.get());
+  gather(plan, block, in.q, my.q);
+  gather(plan, block, in.dout, my.dout);
+  pack_all(my.most, c, rows, my.q, c, my.q_panels);
+  pack_all(my.most, c, rows, my.dout, c, my.dout_panels);
+  fill_seen(plan, block, my.seen);
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t query = block.query0 + r / plan.group,
                   head = block.kv_head * plan.group + r % plan.group;
-    my.logs.get()[r] = in.log_sums[query * shape.heads + head];
-    my.delta.get()[r] = dot(c, my.dout.get() + r * c, in.out.at(query, head));
+    my.logs[r] = in.log_sums[query * shape.heads + head];
+    my.delta[r] = dot(c, my.dout + r * c, in.out.at(query, head));
   }
-  std::fill_n(my.dq.get(), rows * c, 0.0f);
+  std::fill_n(my.dq, rows * c, 0.0f);
   for_key_blocks(block, [&](int64_t key, int64_t keys) {
     const T *k = in.k.at(block.key0 + key, block.kv_head),
             *v = in.v.at(block.key0 + key, block.kv_head);
-    kernels.pack_transposed(c, keys, k, in.k.row, my.k_transposed.get());
-    kernels.pack_transposed(c, keys, v, in.v.row, my.v_transposed.get());
-    pack_all(kKeys, c, keys, k, in.k.row, my.k.get());
+    kernels.pack_transposed(c, keys, k, in.k.row, my.k_transposed);
+    kernels.pack_transposed(c, keys, v, in.v.row, my.v_transposed);
+    pack_all(kKeys, c, keys, k, in.k.row, my.k);
     float *dk_block = dk + (key - key0) * c, *dv_block = dv + (key - key0) * c;
     if (key >= blank) {
       std::fill_n(dk_block, keys * c, 0.0f);
       std::fill_n(dv_block, keys * c, 0.0f);
     }
-    for_tiles(rows, key, keys, my.seen.get(), [&](int64_t row0, const ScoreTile& tile) {
+    for_tiles(rows, key, keys, my.seen, [&](int64_t row0, const ScoreTile& tile) {
       const int64_t n = tile.rows, columns = tile.columns;
-      kernels.multiply(n, c, my.q.get() + row0 * c, c, my.k_transposed.get(), columns, my.s.get(),
-                       kKeys, false);
-      kernels.multiply(n, c, my.dout.get() + row0 * c, c, my.v_transposed.get(), columns,
-                       my.dp.get(), kKeys, false);
-      gradient_tile(tile, rule, my.logs.get() + row0, my.delta.get() + row0, my.s.get(),
-                    my.dp.get(), my.p.get(), my.ds_panel.get(), my.ds.get());
-      const T* ds = std::is_same_v<T, float> ? my.ds_panel.get() : my.ds.get();
+      kernels.multiply(n, c, my.q + row0 * c, c, my.k_transposed, columns, my.s, kKeys, false);
+      kernels.multiply(n, c, my.dout + row0 * c, c, my.v_transposed, columns, my.dp, kKeys, false);
+      gradient_tile(tile, rule, my.logs + row0, my.delta + row0, my.s, my.dp, my.p, my.ds_panel,
+                    my.ds);
+      const T* ds = std::is_same_v<T, float> ? my.ds_panel : my.ds;
       for_panels(kKeys, c, [&](int64_t column0, int64_t width, int64_t offset) {
-        kernels.multiply(n, columns, ds, kKeys, my.k.get() + offset, width,
-                         my.dq.get() + row0 * c + column0, c, true);
+        kernels.multiply(n, columns, ds, kKeys, my.k + offset, width, my.dq + row0 * c + column0, c,
+                         true);
       });
       for_panels(my.most, c, [&](int64_t column0, int64_t width, int64_t offset) {
         const int64_t from = offset + row0 * kPanelColumns;
-        kernels.multiply_panels(columns, n, my.p.get(), my.dout_panels.get() + from, width,
-                                dv_block + column0, c, true);
-        kernels.multiply_panels(columns, n, my.ds_panel.get(), my.q_panels.get() + from, width,
+        kernels.multiply_panels(columns, n, my.p, my.dout_panels + from, width, dv_block + column0,
+                                c, true);
+        kernels.multiply_panels(columns, n, my.ds_panel, my.q_panels + from, width,
                                 dk_block + column0, c, true);
       });
     });
@@ -408,8 +439,7 @@ void backward_block(const Plan& plan, const Block& block, const BackwardInputs<T
 template <class T>
 void add_shares(const FlashAttention& shape, const Shares& shares, HeadRows<T> dk, HeadRows<T> dv) {
   const int64_t c = shape.width;
-  const auto total = [&](int64_t unit, int64_t key, Memory<float> Share::* part, float factor,
-                         T* to) {
+  const auto total = [&](int64_t unit, int64_t key, float* Share::* part, float factor, T* to) {
     constexpr int64_t kTogether = 64;
     float sum[kTogether];
     for (int64_t x0 = 0; x0 < c; x0 += kTogether) {
@@ -418,7 +448,7 @@ void add_shares(const FlashAttention& shape, const Shares& shares, HeadRows<T> d
       for (size_t i = shares.starts[unit]; i < shares.starts[unit + 1]; ++i) {
         const Share& share = shares.all[i];
         if (key < share.seen.begin || key >= share.seen.end) continue;
-        const float* from = (share.*part).get() + (key - share.seen.begin) * c + x0;
+        const float* from = (share.*part) + (key - share.seen.begin) * c + x0;
         for (int64_t x = 0; x < n; ++x) sum[x] += from[x];
       }
       scaled(n, factor, sum, to + x0);
@@ -450,17 +480,20 @@ void flash_attention_backward(const FlashAttention& shape, HeadRows<const T> q, 
   const BackwardInputs<T> in{q, k, v, out, dout, log_sums};
   std::vector<double> work;
   for (const Share& share : shares.all) work.push_back(share.flops);
+  Carver measure{nullptr};
+  shares.lay_out(measure, shape.width);
+  Memory owned;
+  if (measure.used > kMostKept) owned = allocate(measure.used);
+  Carver carver{owned ? owned.get() : kept<Shares>(measure.used)};
+  shares.lay_out(carver, shape.width);
   run_by_size<BackwardScratch<T>>(plan, work, [&](const BackwardScratch<T>& my, size_t at) {
     Share& share = shares.all[at];
-    const int64_t elements = std::max<int64_t>(0, share.seen.end - share.seen.begin) * shape.width;
-    share.dk = Memory<float>(elements);
-    share.dv = Memory<float>(elements);
     int64_t blank = share.seen.begin;
     for (size_t i = share.first; i < share.last; ++i) {
       const Block& block = plan.blocks[i];
-      backward_block(plan, block, in, my, share.seen.begin, blank, share.dk.get(), share.dv.get());
+      backward_block(plan, block, in, my, share.seen.begin, blank, share.dk, share.dv);
       blank = std::max(blank, (block.seen.end + kKeys - 1) / kKeys * kKeys);
-      scatter(plan, block, my.dq.get(), shape.scale, dq);
+      scatter(plan, block, my.dq, shape.scale, dq);
     }
   });
   add_shares(shape, shares, dk, dv);
