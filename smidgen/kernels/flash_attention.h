@@ -40,7 +40,7 @@ struct HeadRows {
 // fp32; with bf16, P and dS are rounded to it for the products. T is Bf16 or float.
 //
 // Memory beside the results: scratch per thread, and in the backward pass one fp32 copy of dk and
-// dv per share of a sequence's queries (at most eight shares, fewer where they are short). Shares
+// dv per share of a sequence's queries (at most four, fewer where they are short). Shares
 // depend on shapes alone and are summed in order: neither the number of threads nor timing changes
 // a bit. A row that sees no key gives zero; a NaN gives NaN in the rows that meet it.
 //

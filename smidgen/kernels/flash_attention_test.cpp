@@ -273,6 +273,21 @@ TEST_P(FlashAttentionOnTarget, ShowsNanAndInfinityInTheirRowAlone) {
   }
 }
 
+// By hand: both the kernel and its reference ask visible_keys.
+TEST(AttentionMask, SeesWhatItSays) {
+  const auto seen = [](MaskKind mask, int64_t window, int64_t prefix, int64_t position) {
+    const KeyRange range = visible_keys(mask, window, prefix, position, 9);
+    return Starts{range.begin, range.end};
+  };
+  EXPECT_EQ(seen(MaskKind::causal, 0, 0, 4), (Starts{0, 5}));
+  EXPECT_EQ(seen(MaskKind::full, 0, 0, 4), (Starts{0, 9}));
+  EXPECT_EQ(seen(MaskKind::window, 3, 0, 1), (Starts{0, 2}));
+  EXPECT_EQ(seen(MaskKind::window, 3, 0, 4), (Starts{2, 5}));
+  EXPECT_EQ(seen(MaskKind::prefix, 0, 3, 1), (Starts{0, 3}));
+  EXPECT_EQ(seen(MaskKind::prefix, 0, 3, 4), (Starts{0, 5}));
+  EXPECT_EQ(seen(MaskKind::prefix, 0, 20, 4), (Starts{0, 9}));
+}
+
 TEST(FlashAttentionReference, GradientsAreFiniteDifferences) {
   for (const Case& c : cases()) {
     SCOPED_TRACE(c.name);
