@@ -143,6 +143,32 @@ void MultiplyFloat(int64_t m, int64_t k, const float* a, int64_t row, int64_t st
   multiply_left<float>(m, k, {a, row, stride}, panel, columns, c, ldc, add);
 }
 
+// Four by four where both sides are whole; the rest an element at a time.
+void PackTransposedFloat(int64_t k, int64_t columns, const float* bt, int64_t ldb, float* panel) {
+  for (int64_t j = 0; j < (columns + 15) / 16 * 16; j += 4) {
+    int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+    const hn::Full128<float> d4;
+    const float* from = bt + j * ldb;
+    for (; j + 4 <= columns && i + 4 <= k; i += 4, from += 4) {
+      const auto a = hn::LoadU(d4, from), b = hn::LoadU(d4, from + ldb);
+      const auto c = hn::LoadU(d4, from + 2 * ldb), d = hn::LoadU(d4, from + 3 * ldb);
+      const auto ab01 = hn::InterleaveLower(d4, a, b), ab23 = hn::InterleaveUpper(d4, a, b);
+      const auto cd01 = hn::InterleaveLower(d4, c, d), cd23 = hn::InterleaveUpper(d4, c, d);
+      float* to = panel + i * kPanelColumns + j;
+      hn::StoreU(hn::ConcatLowerLower(d4, cd01, ab01), d4, to);
+      hn::StoreU(hn::ConcatUpperUpper(d4, cd01, ab01), d4, to + kPanelColumns);
+      hn::StoreU(hn::ConcatLowerLower(d4, cd23, ab23), d4, to + 2 * kPanelColumns);
+      hn::StoreU(hn::ConcatUpperUpper(d4, cd23, ab23), d4, to + 3 * kPanelColumns);
+    }
+#endif
+    for (; i < k; ++i) {
+      for (int64_t x = j; x < j + 4; ++x)
+        panel[i * kPanelColumns + x] = x < columns ? bt[x * ldb + i] : 0.0f;
+    }
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace smidgen
 HWY_AFTER_NAMESPACE();
@@ -153,6 +179,7 @@ namespace {
 
 HWY_EXPORT(MultiplyBf16);
 HWY_EXPORT(MultiplyFloat);
+HWY_EXPORT(PackTransposedFloat);
 
 void multiply(int64_t m, int64_t k, const Bf16* a, int64_t lda, const Bf16* panel, int64_t columns,
               float* c, int64_t ldc, bool add) {
@@ -205,13 +232,7 @@ void pack(int64_t k, int64_t columns, const float* b, int64_t ldb, float* panel)
 }
 
 void pack_transposed(int64_t k, int64_t columns, const float* bt, int64_t ldb, float* panel) {
-  // In blocks that keep both sides in the cache's lines.
-  for (int64_t j0 = 0; j0 < whole_vectors(columns); j0 += 16) {
-    for (int64_t i = 0; i < k; ++i) {
-      for (int64_t j = j0; j < j0 + 16; ++j)
-        panel[i * kPanelColumns + j] = j < columns ? bt[j * ldb + i] : 0.0f;
-    }
-  }
+  HWY_DYNAMIC_DISPATCH(PackTransposedFloat)(k, columns, bt, ldb, panel);
 }
 
 constexpr TileKernels kPortable{multiply, multiply_panels, pack, pack_transposed};
