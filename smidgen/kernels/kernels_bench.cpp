@@ -1,11 +1,14 @@
 // Each kernel beside the composition of ATen calls that it replaces, at the shapes of a 135M model
 // with 1024 rows (width 576, feed-forward 1536, 9 heads of 64, vocabulary 49152). Argument 0 is the
 // kernel, 1 is ATen.
+#include <vector>
+
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 
 #include "smidgen/kernels/bf16.h"
 #include "smidgen/kernels/cross_entropy.h"
+#include "smidgen/kernels/flash_attention.h"
 #include "smidgen/kernels/formats/registry.h"
 #include "smidgen/kernels/optimiser_steps.h"
 #include "smidgen/kernels/rms_norm.h"
@@ -124,6 +127,53 @@ void adamw_bench(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * n);
 }
 BENCHMARK(adamw_bench)->Arg(0)->Arg(1)->UseRealTime();
+
+// items_per_second is floating-point operations of the causal half, forward and backward.
+// Arguments: kernel or ATen, bf16, sequences, rows of each; 9 heads of 64 read 3 of keys.
+void flash_attention_bench(benchmark::State& state) {
+  const auto dtype = state.range(1) ? at::kBFloat16 : at::kFloat;
+  const int64_t sequences = state.range(2), length = state.range(3), n = sequences * length;
+  const at::Tensor q = at::randn({n, 9, 64}).to(dtype), k = at::randn({n, 3, 64}).to(dtype);
+  const at::Tensor v = at::randn({n, 3, 64}).to(dtype), dout = at::randn({n, 9, 64}).to(dtype);
+  at::Tensor out = at::empty_like(q), log_sums = at::empty({n, 9});
+  at::Tensor dq = at::empty_like(q), dk = at::empty_like(k), dv = at::empty_like(v);
+  std::vector<int64_t> starts;
+  for (int64_t s = 0; s <= sequences; ++s) starts.push_back(s * length);
+  FlashAttention shape{9, 3, 64, starts, starts};
+  shape.scale = 0.125f;
+  const auto ours = [&](auto element) {
+    using T = decltype(element);
+    const auto rows = [](const at::Tensor& x) {
+      return HeadRows<T>{static_cast<T*>(x.data_ptr()), x.stride(0), 64};
+    };
+    const auto read = [&](const at::Tensor& x) {
+      return HeadRows<const T>{rows(x).data, x.stride(0), 64};
+    };
+    flash_attention<T>(shape, read(q), read(k), read(v), rows(out), floats(log_sums));
+    flash_attention_backward<T>(shape, read(q), read(k), read(v), read(out), floats(log_sums),
+                                read(dout), rows(dq), rows(dk), rows(dv));
+  };
+  const auto batched = [&](const at::Tensor& x) {
+    return x.unflatten(0, {sequences, length}).transpose(1, 2);
+  };
+  for (auto _ : state) {
+    if (state.range(0) == 1) {
+      const auto [y, logs] = at::_scaled_dot_product_flash_attention_for_cpu(
+          batched(q), batched(k), batched(v), 0.0, true, {}, 0.125);
+      benchmark::DoNotOptimize(at::_scaled_dot_product_flash_attention_for_cpu_backward(
+          batched(dout), batched(q), batched(k), batched(v), y, logs, 0.0, true, {}, 0.125));
+    } else if (state.range(1)) {
+      ours(Bf16());
+    } else {
+      ours(float());
+    }
+  }
+  state.SetItemsProcessed(state.iterations() * 7 * n * (length + 1) * 9 * 64);
+}
+BENCHMARK(flash_attention_bench)
+    ->ArgsProduct({{0, 1}, {1, 0}, {2}, {512}})
+    ->ArgsProduct({{0, 1}, {1}, {1}, {2048, 8192}})
+    ->UseRealTime();
 
 // items_per_second is floating-point operations. Arguments: bf16 storage, bf16 arithmetic, rows,
 // transposed.

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
 
 #include <torch/torch.h>
 
 #include "smidgen/base/error.h"
+#include "smidgen/kernels/flash_attention.h"
 #include "smidgen/nn/ops.h"
 
 namespace smidgen {
@@ -37,21 +37,6 @@ at::Tensor visible(const AttentionOptions& options, const Run& run) {
   return sees;
 }
 
-bool is_square_causal(const AttentionOptions& options, const Run& run) {
-  if (run.queries != run.keys) return false;
-  switch (options.mask) {
-    case MaskKind::causal:
-      return true;
-    case MaskKind::window:
-      return options.window >= run.keys;
-    case MaskKind::prefix:
-      return run.prefix <= 1;
-    case MaskKind::full:
-      return false;
-  }
-  return false;
-}
-
 double scale_of(const AttentionOptions& options, const at::Tensor& q) {
   return options.scale != 0 ? options.scale : 1 / std::sqrt(static_cast<double>(q.size(2)));
 }
@@ -67,9 +52,9 @@ void check_starts(const char* which, std::span<const int64_t> starts, int64_t ro
   }
 }
 
-std::vector<Run> runs_of(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                         std::span<const int64_t> query_starts, std::span<const int64_t> key_starts,
-                         const AttentionOptions& options) {
+void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+           std::span<const int64_t> query_starts, std::span<const int64_t> key_starts,
+           const AttentionOptions& options) {
   if (q.dim() != 3 || k.dim() != 3 || v.sizes() != k.sizes() || q.size(2) != k.size(2) ||
       k.size(1) < 1 || q.size(1) % k.size(1) != 0) {
     refuse(str("q ", shape_str(q.sizes()), ", k ", shape_str(k.sizes()), ", v ",
@@ -87,17 +72,24 @@ std::vector<Run> runs_of(const at::Tensor& q, const at::Tensor& k, const at::Ten
   if (options.mask == MaskKind::prefix && options.prefix.size() != sequences) {
     refuse(str(sequences, " sequences and ", options.prefix.size(), " prefixes"));
   }
+  for (size_t s = 0; s < sequences && options.mask != MaskKind::full; ++s) {
+    const int64_t queries = query_starts[s + 1] - query_starts[s],
+                  keys = key_starts[s + 1] - key_starts[s];
+    if (queries > keys)
+      refuse(str("sequence ", s, " has ", queries, " queries and ", keys, " keys"));
+  }
+}
+
+std::vector<Run> runs_of(std::span<const int64_t> query_starts, std::span<const int64_t> key_starts,
+                         const AttentionOptions& options) {
   std::vector<Run> runs;
-  for (size_t s = 0; s < sequences; ++s) {
+  for (size_t s = 0; s + 1 < query_starts.size(); ++s) {
     const Run one{query_starts[s],
                   key_starts[s],
                   1,
                   query_starts[s + 1] - query_starts[s],
                   key_starts[s + 1] - key_starts[s],
                   options.mask == MaskKind::prefix ? options.prefix[s] : 0};
-    if (one.queries > one.keys && options.mask != MaskKind::full) {
-      refuse(str("sequence ", s, " has ", one.queries, " queries and ", one.keys, " keys"));
-    }
     if (!runs.empty() && runs.back().queries == one.queries && runs.back().keys == one.keys &&
         runs.back().prefix == one.prefix) {
       ++runs.back().count;
@@ -123,88 +115,74 @@ at::Tensor keys_of(const at::Tensor& x, const Run& run) {
       .transpose(1, 2);
 }
 
-// What torch's flash kernel is told about the mask.
-struct FlashMask {
-  bool causal;
-  std::optional<at::Tensor> added;
-};
-
-FlashMask flash_mask(const AttentionOptions& options, const Run& run, at::ScalarType dtype) {
-  if (is_square_causal(options, run)) return {true, std::nullopt};
-  const at::Tensor sees = visible(options, run);
-  if (!sees.defined()) return {false, std::nullopt};
-  at::Tensor added = torch::zeros(sees.sizes(), at::TensorOptions().dtype(dtype));
-  added.masked_fill_(sees.logical_not(), -std::numeric_limits<double>::infinity());
-  return {false, added.unsqueeze(0).unsqueeze(0)};
+template <class T>
+HeadRows<T> rows_of(const at::Tensor& x) {
+  return {static_cast<T*>(const_cast<void*>(x.const_data_ptr())), x.stride(0), x.stride(1)};
 }
 
-struct FlashAttention : Function<FlashAttention> {
+// Calls body with a value of the kernel's element type.
+template <class Body>
+void with_element(const at::Tensor& x, Body&& body) {
+  if (x.scalar_type() == at::kBFloat16) {
+    body(Bf16());
+  } else {
+    body(float());
+  }
+}
+
+struct FlashFunction : Function<FlashFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q_in, const at::Tensor& k_in,
-                            const at::Tensor& v_in, const std::vector<Run>* runs,
-                            const AttentionOptions* options, bool recording) {
+                            const at::Tensor& v_in, const FlashAttention* shape, bool recording) {
     // The kernel reads rows of a head with unit stride.
     const auto prepared = [](const at::Tensor& x) { return x.stride(2) == 1 ? x : x.contiguous(); };
     const at::Tensor q = prepared(q_in), k = prepared(k_in), v = prepared(v_in);
-    const int64_t heads = q.size(1), kv_heads = k.size(1), group = heads / kv_heads;
-    const double scale = scale_of(*options, q);
-    at::Tensor out = at::zeros(q.sizes(), q.options());
-    variable_list saved{q, k, v, out};
-    for (const Run& run : *runs) {
-      const FlashMask mask = flash_mask(*options, run, q.scalar_type());
-      at::Tensor rows = queries_of(q, run);
-      // One query per sequence: heads that share keys become rows of one small product.
-      const bool fold = run.queries == 1 && group > 1 && !mask.added;
-      if (fold) rows = rows.reshape({run.count, kv_heads, group, q.size(2)});
-      auto [part, log_sum] = at::_scaled_dot_product_flash_attention_for_cpu(
-          rows, keys_of(k, run), keys_of(v, run), 0.0, mask.causal && !fold, mask.added, scale);
-      if (fold) part = part.reshape({run.count, heads, 1, q.size(2)});
-      queries_of(out, run).copy_(part);
-      if (recording) saved.push_back(log_sum);
-    }
+    at::Tensor out = at::empty(q.sizes(), q.options());
+    at::Tensor log_sums = at::empty({q.size(0), q.size(1)}, q.options().dtype(at::kFloat));
+    with_element(q, [&](auto element) {
+      using T = decltype(element);
+      flash_attention<T>(*shape, rows_of<const T>(q), rows_of<const T>(k), rows_of<const T>(v),
+                         rows_of<T>(out), log_sums.data_ptr<float>());
+    });
     if (recording) {
       // `out` is an output: saved through the context so that its graph does not hold itself.
-      ctx->save_for_backward(saved);
-      ctx->saved_data["scale"] = scale;
-      std::vector<int64_t> flat;
-      for (const Run& r : *runs) {
-        flat.insert(flat.end(), {r.query0, r.key0, r.count, r.queries, r.keys, r.prefix});
-      }
-      ctx->saved_data["runs"] = flat;
-      ctx->saved_data["mask"] = static_cast<int64_t>(options->mask);
-      ctx->saved_data["window"] = options->window;
+      ctx->save_for_backward({q, k, v, out, log_sums});
+      const auto keep = [&](const char* name, std::span<const int64_t> values) {
+        ctx->saved_data[name] = std::vector<int64_t>(values.begin(), values.end());
+      };
+      keep("query_starts", shape->query_starts);
+      keep("key_starts", shape->key_starts);
+      keep("prefix", shape->prefix);
+      ctx->saved_data["mask"] = static_cast<int64_t>(shape->mask);
+      ctx->saved_data["window"] = shape->window;
+      ctx->saved_data["scale"] = static_cast<double>(shape->scale);
+      ctx->saved_data["softcap"] = static_cast<double>(shape->softcap);
     }
     return out;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3];
-    const at::Tensor dout = grads[0].contiguous();
-    const double scale = ctx->saved_data["scale"].toDouble();
-    AttentionOptions options;
-    options.mask = static_cast<MaskKind>(ctx->saved_data["mask"].toInt());
-    options.window = ctx->saved_data["window"].toInt();
-    const std::vector<int64_t> flat = ctx->saved_data["runs"].toIntVector();
-    at::Tensor dq = at::zeros(q.sizes(), q.options()), dk = at::zeros(k.sizes(), k.options());
-    at::Tensor dv = at::zeros(v.sizes(), v.options());
-    const int64_t kv_heads = k.size(1), group = q.size(1) / kv_heads, width = q.size(2);
-    for (size_t i = 0; i * 6 < flat.size(); ++i) {
-      const int64_t* r = flat.data() + i * 6;
-      const Run run{r[0], r[1], r[2], r[3], r[4], r[5]};
-      const FlashMask mask = flash_mask(options, run, q.scalar_type());
-      const bool fold = run.queries == 1 && group > 1 && !mask.added;
-      const auto rows = [&](const at::Tensor& x) {
-        const at::Tensor all = queries_of(x, run);
-        return fold ? all.reshape({run.count, kv_heads, group, width}) : all;
-      };
-      auto [dq_part, dk_part, dv_part] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-          rows(dout), rows(q), keys_of(k, run), keys_of(v, run), rows(out), saved[4 + i], 0.0,
-          mask.causal && !fold, mask.added, scale);
-      queries_of(dq, run).copy_(fold ? dq_part.reshape({run.count, q.size(1), 1, width}) : dq_part);
-      keys_of(dk, run).copy_(dk_part);
-      keys_of(dv, run).copy_(dv_part);
-    }
-    return {dq, dk, dv, {}, {}, {}};
+    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3],
+                     &log_sums = saved[4], dout = grads[0].contiguous();
+    const auto kept = [&](const char* name) { return ctx->saved_data[name].toIntVector(); };
+    const std::vector<int64_t> query_starts = kept("query_starts"), key_starts = kept("key_starts"),
+                               prefix = kept("prefix");
+    FlashAttention shape{q.size(1), k.size(1), q.size(2), query_starts, key_starts};
+    shape.mask = static_cast<MaskKind>(ctx->saved_data["mask"].toInt());
+    shape.window = ctx->saved_data["window"].toInt();
+    shape.prefix = prefix;
+    shape.scale = static_cast<float>(ctx->saved_data["scale"].toDouble());
+    shape.softcap = static_cast<float>(ctx->saved_data["softcap"].toDouble());
+    at::Tensor dq = at::empty(q.sizes(), q.options()), dk = at::empty(k.sizes(), k.options());
+    at::Tensor dv = at::empty(v.sizes(), v.options());
+    with_element(q, [&](auto element) {
+      using T = decltype(element);
+      flash_attention_backward<T>(shape, rows_of<const T>(q), rows_of<const T>(k),
+                                  rows_of<const T>(v), rows_of<const T>(out),
+                                  log_sums.data_ptr<float>(), rows_of<const T>(dout),
+                                  rows_of<T>(dq), rows_of<T>(dk), rows_of<T>(dv));
+    });
+    return {dq, dk, dv, {}, {}};
   }
 };
 
@@ -237,20 +215,27 @@ at::Tensor reference(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 at::Tensor attention_ref(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                          std::span<const int64_t> query_starts, std::span<const int64_t> key_starts,
                          const AttentionOptions& options) {
-  return reference(q, k, v, runs_of(q, k, v, query_starts, key_starts, options), options);
+  check(q, k, v, query_starts, key_starts, options);
+  return reference(q, k, v, runs_of(query_starts, key_starts, options), options);
 }
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      std::span<const int64_t> query_starts, std::span<const int64_t> key_starts,
                      const AttentionOptions& options) {
-  const std::vector<Run> runs = runs_of(q, k, v, query_starts, key_starts, options);
-  if (kernels_mode() == KernelsMode::ref || options.softcap != 0) {
-    return reference(q, k, v, runs, options);
+  const at::ScalarType dtype = q.scalar_type();
+  if (kernels_mode() == KernelsMode::ref || (dtype != at::kFloat && dtype != at::kBFloat16)) {
+    return attention_ref(q, k, v, query_starts, key_starts, options);
   }
+  check(q, k, v, query_starts, key_starts, options);
+  FlashAttention shape{q.size(1), k.size(1), q.size(2), query_starts, key_starts};
+  shape.mask = options.mask;
+  shape.window = options.window;
+  if (options.mask == MaskKind::prefix) shape.prefix = options.prefix;
+  shape.scale = static_cast<float>(scale_of(options, q));
+  shape.softcap = static_cast<float>(options.softcap);
   const bool recording =
       at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
-  return FlashAttention::apply(q, k.to(q.scalar_type()), v.to(q.scalar_type()), &runs, &options,
-                               recording);
+  return FlashFunction::apply(q, k.to(dtype), v.to(dtype), &shape, recording);
 }
 
 }  // namespace smidgen

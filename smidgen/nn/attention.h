@@ -8,17 +8,9 @@
 
 #include <ATen/core/Tensor.h>
 
-namespace smidgen {
+#include "smidgen/kernels/attention_mask.h"
 
-// Which keys a query sees. A sequence's queries are the LAST rows of its keys: with m queries and l
-// keys, query i stands at position p = l - m + i (cached decoding has m < l). `full` alone allows m
-// > l.
-enum class MaskKind {
-  causal,  // keys 0 .. p
-  full,    // all keys of the sequence
-  window,  // keys max(0, p - window + 1) .. p
-  prefix,  // keys 0 .. max(p, prefix - 1): the first `prefix` keys see each other
-};
+namespace smidgen {
 
 struct AttentionOptions {
   MaskKind mask = MaskKind::causal;
@@ -32,8 +24,8 @@ struct AttentionOptions {
 // head_dim], v [m, h_kv, head_dim] -> [n, h, head_dim] in q's dtype; h is a multiple of h_kv and
 // head j reads keys of j / (h / h_kv). query_starts and key_starts hold one offset per sequence and
 // the row count at the end; a sequence may be empty. Softmax is in fp32. Throws mismatch when
-// shapes or offsets do not fit. The fast path is torch's flash kernel per sequence; with a soft cap
-// it is the reference.
+// shapes or offsets do not fit. The fast path is kernels/flash_attention.h in fp32 and bf16; other
+// dtypes take the reference, which holds all scores of a sequence.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      std::span<const int64_t> query_starts, std::span<const int64_t> key_starts,
                      const AttentionOptions& options = {});

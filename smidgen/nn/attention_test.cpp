@@ -127,6 +127,48 @@ TEST(Attention, Bf16IsNearTheReference) {
   expect_close(rounded, exact, 2e-2, "bf16");
 }
 
+// Whoever takes which block, and however many there are: the same bits.
+TEST(Attention, ThreadsDoNotChangeBits) {
+  const ScopedKernels fast(KernelsMode::fast);
+  const Starts starts{0, 300, 310, 1200};
+  const int threads = at::get_num_threads();
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const Tensors inputs{normal({1200, 6, 64}).to(dtype), normal({1200, 2, 64}).to(dtype),
+                         normal({1200, 2, 64}).to(dtype)};
+    const at::Tensor direction = normal({1200, 6, 64}).to(dtype);
+    Tensors first;
+    for (int count : {1, 2, 3}) {
+      at::set_num_threads(count);
+      Tensors leaves;
+      for (const at::Tensor& x : inputs) leaves.push_back(x.clone().requires_grad_(true));
+      const at::Tensor out = attention(leaves[0], leaves[1], leaves[2], starts, starts);
+      (out * direction).sum().backward();
+      const Tensors found{out.detach(), leaves[0].grad(), leaves[1].grad(), leaves[2].grad()};
+      if (first.empty()) first = found;
+      for (size_t i = 0; i < found.size(); ++i) {
+        EXPECT_TRUE(at::equal(found[i], first[i])) << i << " with " << count << " threads";
+      }
+    }
+  }
+  at::set_num_threads(threads);
+}
+
+// A fused projection's parts are views, and a broadcast gradient has no stride.
+TEST(Attention, TakesViews) {
+  const ScopedKernels fast(KernelsMode::fast);
+  const Starts starts{0, 5, 12};
+  const at::Tensor whole = normal({12, 3, 4, 16}), plain = normal({16, 4, 12});
+  const at::Tensor q = whole.select(1, 0), k = whole.select(1, 1),
+                   v = plain.permute({2, 1, 0}).detach().requires_grad_(true);
+  const at::Tensor out = attention(q, k, v, starts, starts);
+  out.sum().backward();
+  const at::Tensor copy = v.detach().contiguous().requires_grad_(true);
+  const at::Tensor wanted = attention_ref(q, k, copy, starts, starts);
+  wanted.sum().backward();
+  expect_close(out, wanted, 1e-6, "out");
+  expect_close(v.grad(), copy.grad(), 1e-6, "gradient");
+}
+
 TEST(Attention, RefusesWhatDoesNotFit) {
   const at::Tensor q = normal({4, 4, 8}), k = normal({4, 2, 8});
   const auto call = [&](const at::Tensor& queries, const at::Tensor& keys, Starts a, Starts b,

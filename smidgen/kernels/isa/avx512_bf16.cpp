@@ -26,9 +26,15 @@ inline __m512 add_pairs(__m512 sum, __m512i x, __m512i b) {
   return sum;
 }
 
+// A as it is given: pairs of one row follow each other, `step` elements apart. Row-major A has
+// steps of 2; in a panel of A^T its rows are 2 apart and its pairs kPairStride.
+struct Left {
+  const Bf16* data;
+  int64_t row, step;
+};
+
 template <int Rows, int Vectors>
-void tile(int64_t k, const Bf16* a, int64_t lda, const Bf16* panel, __mmask16 last, float* c,
-          int64_t ldc, bool add) {
+void tile(int64_t k, Left a, const Bf16* panel, __mmask16 last, float* c, int64_t ldc, bool add) {
   __m512 sums[Rows][Vectors];
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) {
@@ -52,10 +58,10 @@ void tile(int64_t k, const Bf16* a, int64_t lda, const Bf16* panel, __mmask16 la
     }
   };
   int64_t i = 0;
-  for (; i + 2 <= k; i += 2, panel += kPairStride) {
-    step(panel, [&](int r) { return pair_of(a + r * lda + i); });
+  for (; i + 2 <= k; i += 2, panel += kPairStride, a.data += a.step) {
+    step(panel, [&](int r) { return pair_of(a.data + r * a.row); });
   }
-  if (i < k) step(panel, [&](int r) { return _mm512_set1_epi32(a[r * lda + i].bits); });
+  if (i < k) step(panel, [&](int r) { return _mm512_set1_epi32(a.data[r * a.row].bits); });
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
@@ -66,7 +72,7 @@ void tile(int64_t k, const Bf16* a, int64_t lda, const Bf16* panel, __mmask16 la
   }
 }
 
-using Tile = void (*)(int64_t, const Bf16*, int64_t, const Bf16*, __mmask16, float*, int64_t, bool);
+using Tile = void (*)(int64_t, Left, const Bf16*, __mmask16, float*, int64_t, bool);
 
 template <int Vectors, size_t... Rows>
 constexpr auto tiles(std::index_sequence<Rows...>) {
@@ -78,33 +84,44 @@ constexpr auto tiles(std::index_sequence<Rows...>) {
 
 // As many rows as leave registers for the columns and one broadcast.
 template <int Vectors, int Most>
-void run(int64_t m, int64_t k, const Bf16* a, int64_t lda, const Bf16* panel, __mmask16 last,
-         float* c, int64_t ldc, bool add) {
+void run(int64_t m, int64_t k, Left a, const Bf16* panel, __mmask16 last, float* c, int64_t ldc,
+         bool add) {
   static constexpr auto table = tiles<Vectors>(std::make_index_sequence<Most>());
   // Even shares: 7 rows as 4 + 3 and not 6 + 1, which would wait for its own sums.
   const int64_t parts = (m + Most - 1) / Most;
   for (int64_t part = 0, row = 0; part < parts; ++part) {
     const int64_t rows = (m - row + parts - part - 1) / (parts - part);
-    table.by_rows[rows - 1](k, a + row * lda, lda, panel, last, c + row * ldc, ldc, add);
+    table.by_rows[rows - 1](k, a, panel, last, c + row * ldc, ldc, add);
+    a.data += rows * a.row;
     row += rows;
   }
 }
 
-void multiply(int64_t m, int64_t k, const Bf16* a, int64_t lda, const Bf16* panel, int64_t columns,
-              float* c, int64_t ldc, bool add) {
+void multiply_left(int64_t m, int64_t k, Left a, const Bf16* panel, int64_t columns, float* c,
+                   int64_t ldc, bool add) {
   if (m == 0 || columns == 0) return;
   const int64_t vectors = (columns + 15) / 16, rest = columns - 16 * (vectors - 1);
   const auto last = static_cast<__mmask16>((1u << rest) - 1);
   switch (vectors) {
     case 1:
-      return run<1, 12>(m, k, a, lda, panel, last, c, ldc, add);
+      return run<1, 12>(m, k, a, panel, last, c, ldc, add);
     case 2:
-      return run<2, 12>(m, k, a, lda, panel, last, c, ldc, add);
+      return run<2, 12>(m, k, a, panel, last, c, ldc, add);
     case 3:
-      return run<3, 8>(m, k, a, lda, panel, last, c, ldc, add);
+      return run<3, 8>(m, k, a, panel, last, c, ldc, add);
     default:
-      return run<4, 6>(m, k, a, lda, panel, last, c, ldc, add);
+      return run<4, 6>(m, k, a, panel, last, c, ldc, add);
   }
+}
+
+void multiply(int64_t m, int64_t k, const Bf16* a, int64_t lda, const Bf16* panel, int64_t columns,
+              float* c, int64_t ldc, bool add) {
+  multiply_left(m, k, {a, lda, 2}, panel, columns, c, ldc, add);
+}
+
+void multiply_panels(int64_t m, int64_t k, const Bf16* a_panel, const Bf16* panel, int64_t columns,
+                     float* c, int64_t ldc, bool add) {
+  multiply_left(m, (k + 1) / 2 * 2, {a_panel, 2, kPairStride}, panel, columns, c, ldc, add);
 }
 
 void pack(int64_t k, int64_t columns, const Bf16* b, int64_t ldb, Bf16* panel) {
@@ -171,7 +188,7 @@ void pack_transposed(int64_t k, int64_t columns, const Bf16* bt, int64_t ldb, Bf
   }
 }
 
-constexpr TileKernels kKernels{multiply, pack, pack_transposed};
+constexpr TileKernels kKernels{multiply, multiply_panels, pack, pack_transposed};
 
 }  // namespace
 
