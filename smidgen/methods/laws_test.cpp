@@ -154,6 +154,31 @@ TEST_P(FreshLaws, AFreshAdapterIsANoOpToTheBit) {
   EXPECT_TRUE(at::equal(logits(stream_), before));
 }
 
+// What the host reads off low_rank() and fuses with its product is what add() and its default
+// backward say. Without this, a wrong scale in one of the two shows only in training.
+TEST_P(MethodLaws, LowRankFormIsTheHook) {
+  disturb(*adapter_);
+  adapter_->attach(*model_, 1);
+  for (const Site& site : model_->sites()) {
+    for (const AttachmentPtr& a : model_->find(site.name).slots().at(1)) {
+      const auto form = a->hooks().add ? a->low_rank(a->parameters()) : std::nullopt;
+      if (!form) continue;
+      const at::Tensor x = at::randn({5, site.in}), dy = at::randn({5, site.out});
+      const at::Tensor u = at::linear(x, form->a).mul(form->scale);
+      const at::Tensor y = a->add(x, {}, a->parameters());
+      EXPECT_LT(distance(at::linear(u, form->b), y), 1e-5) << site.name;
+      const at::Tensor v = at::matmul(dy, form->b).mul(form->scale);
+      const auto plain = a->Attachment::add_backward(x, {}, a->parameters(), dy);
+      const Tensors own =
+          a->low_rank_backward(a->parameters(), at::matmul(v.t(), x), at::matmul(dy.t(), u));
+      EXPECT_LT(distance(at::matmul(v, form->a), plain.dx), 1e-5) << site.name;
+      ASSERT_EQ(own.size(), plain.parameters.size());
+      for (size_t k = 0; k < own.size(); ++k)
+        EXPECT_LT(distance(own[k], plain.parameters[k]), 1e-5) << site.name << " " << k;
+    }
+  }
+}
+
 TEST_P(MethodLaws, ADisturbedAdapterIsNotANoOp) {
   const at::Tensor before = logits(bare_);
   disturb(*adapter_);

@@ -4,6 +4,7 @@
 #include "smidgen/base/error.h"
 #include "smidgen/kernels/block.h"
 #include "smidgen/nn/host.h"
+#include "smidgen/nn/linear_parts.h"
 #include "smidgen/nn/low_rank_terms.h"
 #include "smidgen/nn/ops.h"
 #include "smidgen/nn/ops_internal.h"
@@ -20,83 +21,6 @@ LinearGroup::LinearGroup(std::vector<Site> sites, std::shared_ptr<HostedWeight> 
 }
 
 namespace {
-
-// One site over one segment: a rectangle of the result, and the attachments that own it.
-struct Part {
-  size_t site;
-  Segment segment;
-  const std::vector<AttachmentPtr>* attachments;
-  size_t first_parameter;  // in the flat list that the autograd function receives
-  bool pre = false, post = false, add = false, scales_bias = false, needs_y0 = false;
-  const Attachment* replacement = nullptr;  // of the weight
-  const Attachment* own_bias = nullptr;     // in place of the base's
-  // One for each attachment with an add hook, where all of them have this form and read the rows
-  // of the host as they come: they ride on the base product.
-  std::vector<LowRankDelta> low_rank;
-
-  bool own_product() const { return pre || replacement != nullptr; }
-  bool reads_input() const { return own_product() || add; }
-  bool rides() const { return !low_rank.empty(); }
-  // Nothing is left to do for it once the base product stands.
-  bool finished_with_product() const {
-    return !own_product() && !post && !needs_y0 && (!add || rides());
-  }
-};
-
-std::vector<LowRankDelta> low_rank_of(const Part& part) {
-  std::vector<LowRankDelta> factors;
-  if (part.own_product() || part.needs_y0) return factors;
-  for (const AttachmentPtr& a : *part.attachments) {
-    if (!a->hooks().add) continue;
-    auto one = a->low_rank(a->parameters());
-    if (!one) return {};
-    factors.push_back(std::move(*one));
-  }
-  return factors;
-}
-
-std::vector<Part> parts_of(const LinearGroup& group, const Rows& rows) {
-  std::vector<Part> parts;
-  size_t parameters = 0;
-  for (size_t site = 0; site < group.sites().size(); ++site) {
-    for (const Segment& segment : rows.segments) {
-      const auto& attachments = group.slots(site).at(segment.slot);
-      Part part{site, segment, &attachments, parameters};
-      for (const AttachmentPtr& a : attachments) {
-        part.pre |= a->hooks().pre;
-        part.post |= a->hooks().post;
-        part.add |= a->hooks().add;
-        part.needs_y0 |= a->hooks().add_needs_y0;
-        part.scales_bias |= a->hooks().scales_bias;
-        if (a->hooks().weight) part.replacement = a.get();
-        if (a->hooks().bias) part.own_bias = a.get();
-        parameters += a->parameters().size();
-      }
-      part.low_rank = low_rank_of(part);
-      parts.push_back(std::move(part));
-    }
-  }
-  return parts;
-}
-
-Tensors flat_parameters(const std::vector<Part>& parts) {
-  Tensors all;
-  for (const Part& part : parts) {
-    for (const AttachmentPtr& a : *part.attachments) {
-      all.insert(all.end(), a->parameters().begin(), a->parameters().end());
-    }
-  }
-  return all;
-}
-
-// The slice of the flat list that belongs to attachment k of a part.
-Tensors parameters_of(const Part& part, size_t k, const Tensors& all) {
-  size_t begin = part.first_parameter;
-  for (size_t i = 0; i < k; ++i) begin += (*part.attachments)[i]->parameters().size();
-  const size_t count = (*part.attachments)[k]->parameters().size();
-  return Tensors(all.begin() + static_cast<long>(begin),
-                 all.begin() + static_cast<long>(begin + count));
-}
 
 at::Tensor float32(const at::Tensor& t) {
   return t.scalar_type() == at::kFloat ? t : t.to(at::kFloat);
@@ -135,48 +59,13 @@ at::Tensor dense_weight_grad(const at::Tensor& dy, const at::Tensor& x, const Ba
   return float32(at::matmul(dy.to(base.dtype()).t(), x.to(base.dtype())));
 }
 
-// x, pre_1(x), pre_2(pre_1(x)), ...
-Tensors pre_chain(const Part& part, const at::Tensor& x, const Tensors& all) {
-  Tensors chain{x};
-  for (size_t k = 0; k < part.attachments->size(); ++k) {
-    const Attachment& a = *(*part.attachments)[k];
-    if (a.hooks().pre) chain.push_back(a.pre(chain.back(), parameters_of(part, k, all)));
-  }
-  return chain;
-}
-
-Tensors post_chain(const Part& part, const at::Tensor& y, const Tensors& all) {
-  Tensors chain{y};
-  for (size_t k = 0; k < part.attachments->size(); ++k) {
-    const Attachment& a = *(*part.attachments)[k];
-    if (a.hooks().post) chain.push_back(a.post(chain.back(), parameters_of(part, k, all)));
-  }
-  return chain;
-}
-
-size_t index_of(const Attachment* wanted, const Part& part) {
-  for (size_t k = 0; k < part.attachments->size(); ++k) {
-    if ((*part.attachments)[k].get() == wanted) return k;
-  }
-  SMIDGEN_ASSERT(!"not an attachment of this part");
-}
-
-// The bias of a part, fp32 [out]: an attachment's, else the base's, else undefined.
-at::Tensor bias_of(const Part& part, const LinearGroup& group, const Tensors& all) {
-  if (part.own_bias)
-    return part.own_bias->bias(parameters_of(part, index_of(part.own_bias, part), all));
-  if (!group.bias()) return {};
-  const auto [col0, col1] = group.weight_rows(part.site);
-  return group.bias()->narrow(0, col0, col1 - col0);
-}
-
 struct HostCall : torch::CustomClassHolder {
   HostCall(const LinearGroup* host, Rows r) : group(host), rows(std::move(r)) {}
   const LinearGroup* group;
   Rows rows;
   bool streams = false;
   double scale = 1;  // of the product, where it is added to a stream
-  std::vector<Part> parts;
+  std::vector<HostPart> parts;
 };
 
 // The rows of a part that are trained, counted from the first trained row.
@@ -214,7 +103,7 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
     // Attachments that post-process or read y0 need what stood there before; everything else adds
     // in place.
     const Float32Rows inputs(x);
-    for (const Part& part : call->parts) {
+    for (const HostPart& part : call->parts) {
       rides |= part.rides();
       if (part.finished_with_product()) continue;
       const auto [col0, col1] = group.weight_rows(part.site);
@@ -266,7 +155,7 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
     const LinearGroup& group = *call.group;
     LowRankSum sum;
     bool shared = false;
-    for (const Part& part : call.parts) {
+    for (const HostPart& part : call.parts) {
       const auto [col0, col1] = group.weight_rows(part.site);
       shared |= !part.own_product();
       for (const LowRankDelta& factors : part.low_rank) {
@@ -321,7 +210,7 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
     const bool need_dx = ctx->needs_input_grad(0);
 
     bool edited = false, shared = false;
-    for (const Part& part : call.parts) {
+    for (const HostPart& part : call.parts) {
       edited |= part.own_product() || part.post || part.needs_y0;
       shared |= !part.own_product();
     }
@@ -342,7 +231,7 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
     }
 
     for (size_t index = 0; index < call.parts.size(); ++index) {
-      const Part& part = call.parts[index];
+      const HostPart& part = call.parts[index];
       const auto [col0, col1] = group.weight_rows(part.site);
       const Segment segment = trained(part.segment, grad_begin);
       const int64_t row0 = segment.begin, rows = segment.end - row0;
@@ -483,7 +372,7 @@ at::Tensor LinearGroup::add_to(const at::Tensor& stream, const at::Tensor& x, co
   auto call = c10::make_intrusive<HostCall>(this, rows);
   call->parts = parts_of(*this, rows);
   const bool whole = std::all_of(call->parts.begin(), call->parts.end(),
-                                 [](const Part& p) { return p.finished_with_product(); });
+                                 [](const HostPart& p) { return p.finished_with_product(); });
   if (!whole || kernels_mode() == KernelsMode::ref || stream.scalar_type() != at::kFloat) {
     const at::Tensor y = forward(x, rows);
     return stream + (scale == 1 ? y : y * scale);
@@ -498,12 +387,12 @@ at::Tensor LinearGroup::add_to(const at::Tensor& stream, const at::Tensor& x, co
 at::Tensor LinearGroup::forward_ref(const at::Tensor& x, const Rows& rows) const {
   const BaseWeight& base = weight().current();
   const at::Tensor dense = base.tile(0, out_features());
-  const std::vector<Part> parts = parts_of(*this, rows);
+  const std::vector<HostPart> parts = parts_of(*this, rows);
   const Tensors all = flat_parameters(parts);
   Tensors columns;
   for (size_t site = 0; site < sites_.size(); ++site) {
     Tensors blocks;
-    for (const Part& part : parts) {
+    for (const HostPart& part : parts) {
       if (part.site != site) continue;
       const auto [col0, col1] = weight_rows(site);
       const at::Tensor xs = x.narrow(0, part.segment.begin, part.segment.end - part.segment.begin);
