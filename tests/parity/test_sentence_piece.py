@@ -163,10 +163,12 @@ def test_gemma_as_transformers_reads_it(model, rows, texts, tmp_path):
 
     settings = {"tokenizer_class": "GemmaTokenizer", "add_bos_token": True, "pad_token": "<pad>", **SPECIALS}
     path = folder(tmp_path / "m", model("gemma"), tokenizer_config=settings)
-    single = [i for i, text in enumerate(texts) if "  " not in text and "▁" not in text]
+    # The class gives itself a token <mask>, for which no Gemma model has a row.
+    single = [i for i, text in enumerate(texts) if "  " not in text and "▁" not in text and "<mask>" not in text]
     assert len(single) > 8_000
     theirs = GemmaTokenizer.from_pretrained(path)([texts[i] for i in single])["input_ids"]
-    wrong = differences([token_folder.encode(path, rows)[i] for i in single], theirs, [texts[i] for i in single])
+    ours = token_folder.encode(path, rows)
+    wrong = differences([ours[i] for i in single], theirs, [texts[i] for i in single])
     assert not wrong, wrong
 
 
