@@ -5,6 +5,10 @@
 
 // clang-format off: Highway needs this order
 #include "smidgen/kernels/target.h"
+// As in tile_product.cpp: arrays of vectors cannot be SVE's, so NEON serves those machines.
+#undef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "smidgen/kernels/low_rank.cpp"
 #include <hwy/foreach_target.h>
