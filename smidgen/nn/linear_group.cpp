@@ -223,7 +223,7 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
     std::vector<Later> later;  // what the parts add to dx
     LowRankSum riding;         // the same, within the product
     size_t next_saved = 0;
-    const at::Tensor wide = dy.to(base.dtype());
+    const at::Tensor to_product = dy.to(base.dtype());
     std::vector<Tensors> inner(call.parts.size());  // x A^T
     for (size_t i = 0; i < call.parts.size(); ++i) {
       for (size_t k = 0; k < call.parts[i].low_rank.size(); ++k)
@@ -269,8 +269,9 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
       if (part.own_bias && part.scales_bias) keep_bias();
       if (part.rides()) {
         // What reaches the product, in its own dtype.
-        const at::Tensor dz = part.post ? d.to(base.dtype())
-                                        : wide.narrow(0, row0, rows).narrow(1, col0, col1 - col0);
+        const at::Tensor dz = part.post
+                                  ? d.to(base.dtype())
+                                  : to_product.narrow(0, row0, rows).narrow(1, col0, col1 - col0);
         for (size_t k = 0, term = 0; k < part.attachments->size(); ++k) {
           const Attachment& a = *(*part.attachments)[k];
           if (!a.hooks().add) continue;
@@ -337,7 +338,7 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
           dy.options().dtype(later.empty() ? ctx->saved_data["dtype"].toScalarType() : at::kFloat));
       if (shared) {
         with_element(dx, [&](auto* out) {
-          base.matmul_t_blocks(edited ? dy0 : wide, [&](const ResultBlock& block) {
+          base.matmul_t_blocks(edited ? dy0 : to_product, [&](const ResultBlock& block) {
             riding.add_to(block);
             store_block(block.rows, block.columns, block.values, block.stride,
                         out + block.row0 * dx.size(1) + block.column0, dx.size(1));

@@ -77,6 +77,26 @@ std::vector<Sequences> read_ids(const fs::path& path) {
   }
 }
 
+// Tokens of a step. A rate over steps of different sizes would be none, and a sequence of one token
+// asks for nothing.
+int64_t tokens_of_each(const std::vector<Sequences>& batches) {
+  std::optional<size_t> common;
+  for (const Sequences& step : batches) {
+    size_t tokens = 0;
+    for (const auto& row : step) {
+      if (row.size() < 2)
+        throw Error(ErrorKind::usage, "a sequence of fewer than two tokens", "--ids-file");
+      tokens += row.size();
+    }
+    if (tokens != common.value_or(tokens))
+      throw Error(ErrorKind::usage, str("steps of ", *common, " and of ", tokens, " tokens"),
+                  "--ids-file", "give every step as many tokens");
+    common = tokens;
+  }
+  if (!common || *common == 0) throw Error(ErrorKind::usage, "a step without tokens", "--ids-file");
+  return static_cast<int64_t>(*common);
+}
+
 void run_bench(const Invocation& invocation) {
   const auto config = read_config<BenchConfig>(invocation.recipe.values);
   if (config.skip >= config.steps)
@@ -96,11 +116,7 @@ void run_bench(const Invocation& invocation) {
     const auto [sequences, length] = parse_tokens(config.tokens);
     bench.batches = {random_ids(seed, sequences, length, model.vocabulary())};
   }
-  int64_t tokens = 0;
-  if (!bench.batches.empty()) {
-    for (const auto& row : bench.batches.front()) tokens += static_cast<int64_t>(row.size());
-  }
-  if (tokens == 0) throw Error(ErrorKind::usage, "a step without tokens", "--ids-file");
+  const int64_t tokens = tokens_of_each(bench.batches);
   const StepTimes times = time_steps(model, *adapter, bench);
   const auto count = static_cast<double>(tokens);
   Json result = {{"tokens_per_s", count / times.seconds},
