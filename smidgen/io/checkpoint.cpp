@@ -138,11 +138,16 @@ void CheckpointStore::remove_after(int64_t step) {
   }
 }
 
-// DONE goes first: a crash half-way must not leave a folder that looks complete.
+// The name goes first, in one step: a crash half-way leaves a temporary folder, never a checkpoint
+// that has its name and misses files.
 void CheckpointStore::remove_complete(const fs::path& path) const {
-  remove_tree(path / kDone);
-  sync_folder(path);
-  remove_tree(path);
+  const fs::path temporary = fs::path(path) += kTemporary;
+  remove_tree(temporary);
+  std::error_code code;
+  fs::rename(path, temporary, code);
+  if (code) throw os_error("rename", path, code.value());
+  sync_folder(folder_);
+  remove_tree(temporary);
 }
 
 }  // namespace smidgen

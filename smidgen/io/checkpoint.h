@@ -1,7 +1,7 @@
 // Checkpoints that are complete or absent. A save writes into NAME.tmp, syncs every file and the
-// folder, writes DONE last, renames to NAME, syncs the parent, and only then removes older ones.
-// What a crash leaves (*.tmp, folders without DONE) is ignored by list() and cleaned by the next
-// save.
+// folder, writes DONE last, renames to NAME, syncs the parent, and only then removes older ones,
+// each renamed to NAME.tmp before anything in it goes. What a crash leaves (*.tmp) is ignored by
+// list() and cleaned by the next save, and so are folders that somebody robbed of their DONE.
 #pragma once
 
 #include <cstdint>

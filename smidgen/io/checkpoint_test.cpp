@@ -168,6 +168,11 @@ TEST(Checkpoint, SurvivesKillAtAnyMoment) {
     EXPECT_GE(latest->step, last) << round;
     for (const auto& checkpoint : store.list()) expect_whole(checkpoint);
     expect_whole(store.find(0));
+    for (const auto& entry : fs::directory_iterator(folder / "checkpoints")) {
+      if (entry.path().extension() != ".tmp") {
+        EXPECT_TRUE(path_exists(entry.path() / "DONE")) << entry.path() << " round " << round;
+      }
+    }
     progress += latest->step > last;
     last = latest->step;
   }
