@@ -163,33 +163,19 @@ class Reader {
     only_normal();
     for (size_t id = 0; id < spec_.model.tokens.size(); ++id)
       spec_.model.byte_fallback |= is(id, GgufTokenType::byte);
-    Json steps = Json::array();
+    // As SentencePiece does it: the text is not cut at spaces, so a piece may hold some.
+    SentencePieceSpaces spaces;
+    spaces.prefix = file_.get_bool(kPrefix + "add_space_prefix", true);
+    spaces.removes_extra = file_.get_bool(kPrefix + "remove_extra_whitespaces", false);
     if (const GgufValue* map = file_.find(kPrefix + "precompiled_charsmap");
         map && map->count > 0) {
       if (map->element != GgufType::u8 && map->element != GgufType::i8)
         throw Error(ErrorKind::format,
                     "tokenizer.ggml.precompiled_charsmap is not an array of bytes", spec_.where);
-      steps.push_back(
-          {{"type", "Precompiled"},
-           {"precompiled_charsmap",
-            to_base64({reinterpret_cast<const char*>(map->bytes.data()), map->bytes.size()})},
-           {"longest", true}});
+      spaces.charsmap.assign(reinterpret_cast<const char*>(map->bytes.data()), map->bytes.size());
     }
-    if (file_.get_bool(kPrefix + "remove_extra_whitespaces", false)) {
-      steps.push_back({{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}});
-      steps.push_back({{"type", "Replace"}, {"pattern", {{"Regex", " {2,}"}}}, {"content", " "}});
-    }
-    if (!steps.empty()) spec_.normalizer = {{"type", "Sequence"}, {"normalizers", steps}};
-    const bool prefix = file_.get_bool(kPrefix + "add_space_prefix", true);
-    spec_.pre_tokenizer = {{"type", "Metaspace"},
-                           {"replacement", kMark},
-                           {"prepend_scheme", prefix ? "always" : "never"},
-                           {"split", true}};
-    spec_.decoder = spec_.pre_tokenizer;
-    if (spec_.model.byte_fallback)
-      spec_.decoder = {
-          {"type", "Sequence"},
-          {"decoders", Json::array({{{"type", "ByteFallback"}}, spec_.pre_tokenizer})}};
+    spec_.normalizer = sentence_piece_normalizer(spaces);
+    spec_.decoder = sentence_piece_decoder(spaces.prefix, spec_.model.byte_fallback);
   }
 
   void added() {

@@ -184,7 +184,7 @@ def test_without_legacy_the_model_itself_decides(model, rows, texts, tmp_path):
         assert smidgen.tokenize(path, text) == wanted, text
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma", "unigram"])
+@pytest.mark.parametrize("name", ["llama", "gemma", "unigram", "bytes", "crossing"])
 def test_through_gguf(name, model, rows, texts, tmp_path):
     """A model with nothing but tokenizer.model, exported for llama.cpp: the vocabulary inside gives the same ids."""
     path = smidgen.copy(tiny.model(), tmp_path / "m")
@@ -197,7 +197,9 @@ def test_through_gguf(name, model, rows, texts, tmp_path):
     # order of rounding, so cuts of equal score may differ.
     kept = [i for i, text in enumerate(texts) if name != "gemma" or "▁" not in text]
     wrong = differences([back[i] for i in kept], [ours[i] for i in kept], [texts[i] for i in kept])
-    assert sum(back[i] != ours[i] for i in kept) < (60 if name == "unigram" else 1), wrong
+    many = sum(back[i] != ours[i] for i in kept)
+    print(f"\n{many} of {len(kept)} lines are cut another way of equal score")
+    assert many < (10 if MODELS[name]["model_type"] == "unigram" else 1), wrong
 
 
 @pytest.mark.parametrize(

@@ -132,14 +132,17 @@ def test_unigram(corpus, texts, tmp_path):
     # GGUF's scores are single floats, and "000" has cuts of equal score: the reference gets the same numbers.
     parts["model"]["vocab"] = [[token, struct.unpack("f", struct.pack("f", score))[0]] for token, score in parts["model"]["vocab"]]
     made = Tokenizer.from_str(json.dumps(parts))
-    made.normalizer = n.Sequence([n.Strip(), n.Replace(Regex(" {2,}"), " ")])
+    # llama.cpp and SentencePiece drop spaces at the ends and leave tabs.
+    edges = [(r"\A +", ""), (" {2,}", " "), (r"[ ▁]+\z", "")]
+    made.normalizer = n.Sequence([n.Replace(Regex(pattern), content) for pattern, content in edges])
     made.post_processor = vocabularies.template("$A </s>", **{"</s>": 1})
     tokens, types = vocabulary(made)
     scores = [score for _, score in json.loads(made.to_str())["model"]["vocab"]]
     types = [UNKNOWN if t == "<unk>" else k for t, k in zip(tokens, types)]
     flags = {"remove_extra_whitespaces": True, "add_space_prefix": True}
     path = write(tmp_path / "m.gguf", "t5", tokens, types, scores=scores, ids={"eos": 1, "unknown": 2}, flags=flags)
-    same(path, made, texts)
+    # To Metaspace a U+2581 at the front is the prefix already.
+    same(path, made, [t for t in texts if not t.lstrip(" ").startswith("▁")])
 
 
 @pytest.mark.parametrize("pre", ["default", "kimi-k2", "smolm"])
