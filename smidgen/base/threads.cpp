@@ -45,4 +45,24 @@ void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t, in
   current_pool.load()->run(parts, [&](int64_t i) { body(begin(i), begin(i + 1)); });
 }
 
+void parallel_claims(int64_t n, int64_t least, int64_t most,
+                     const std::function<void(int64_t, int64_t)>& body) {
+  SMIDGEN_ASSERT(least > 0 && most >= least);
+  if (n <= 0) return;
+  const int64_t workers = std::clamp<int64_t>(n / least, 1, thread_count());
+  if (workers == 1) return body(0, n);
+  std::atomic<int64_t> taken{0};
+  current_pool.load()->run(workers, [&](int64_t) {
+    int64_t begin = taken.load(std::memory_order_relaxed);
+    for (;;) {
+      if (begin >= n) return;
+      const int64_t share = std::clamp((n - begin) / (2 * workers), least, most);
+      const int64_t end = std::min(n, begin + share);
+      if (!taken.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+      body(begin, end);
+      begin = taken.load(std::memory_order_relaxed);
+    }
+  });
+}
+
 }  // namespace smidgen

@@ -15,6 +15,12 @@ namespace smidgen {
 void parallel_for(int64_t n, int64_t grain,
                   const std::function<void(int64_t begin, int64_t end)>& body);
 
+// The same for ranges whose results do not depend on who computes them, nor on where they are cut:
+// whoever is free takes the next, of at most `most` and towards the end fewer, down to `least`. A
+// thread that starts late, or that the machine takes away, holds up none of the others' share.
+void parallel_claims(int64_t n, int64_t least, int64_t most,
+                     const std::function<void(int64_t begin, int64_t end)>& body);
+
 // How many threads parallel_for divides a loop by.
 int thread_count();
 

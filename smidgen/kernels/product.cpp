@@ -36,10 +36,10 @@ void multiply_packed(int64_t m, int64_t k, int64_t n, const Bf16* a, int64_t lda
                      const PackPanel& pack, const FinishBlock& finish) {
   if (m == 0 || n == 0) return;
   const TileKernels& kernels = tile_kernels();
-  // Ranges of columns go to threads in steps of a vector, so that two threads share nine panels
-  // evenly.
+  // Columns go to threads a panel at a time, and towards the end in parts of one, so that two
+  // threads are done with nine panels at the same time.
   const int64_t steps = (n + 15) / 16;
-  parallel_for(steps, 1, [&](int64_t step0, int64_t step1) {
+  parallel_claims(steps, 1, kPanelColumns / 16, [&](int64_t step0, int64_t step1) {
     const int64_t end = std::min(n, step1 * 16);
     Bf16* panel = scratch<Bf16>(panel_elements(std::min(k, kInner)));
     const bool single = k <= kInner;

@@ -11,6 +11,7 @@
 #include "smidgen/base/error.h"
 #include "smidgen/base/threads.h"
 #include "smidgen/kernels/bf16.h"
+#include "smidgen/kernels/block.h"
 #include "smidgen/kernels/target.h"
 
 namespace smidgen {
@@ -20,12 +21,40 @@ DenseWeight::DenseWeight(at::Tensor weights, std::string format, Arithmetic arit
       weights_(std::move(weights)),
       format_(std::move(format)) {}
 
+namespace {
+
+const Bf16* halves(const at::Tensor& t) {
+  return static_cast<const Bf16*>(t.const_data_ptr());
+}
+
+// a [m, k] times what `pack` gives the panels of, [k, n], each sum rounded once.
+at::Tensor rounded_product(const at::Tensor& a, int64_t n, const PackPanel& pack) {
+  const at::Tensor rows = a.contiguous();
+  at::Tensor y = at::empty({rows.size(0), n}, rows.options());
+  Bf16* out = static_cast<Bf16*>(y.data_ptr());
+  multiply_packed(rows.size(0), rows.size(1), n, halves(rows), rows.size(1), pack,
+                  [&](const ResultBlock& block) {
+                    store_block(block.rows, block.columns, block.values, block.stride,
+                                out + block.row0 * n + block.column0, n);
+                  });
+  return y;
+}
+
+}  // namespace
+
 at::Tensor DenseWeight::do_matmul(const at::Tensor& x, int64_t row0, int64_t row1) const {
+  if (packs(x.size(0)))
+    return rounded_product(
+        x, row1 - row0,
+        panels_of_transposed(halves(weights_) + row0 * in_features(), in_features()));
   if (weights_.scalar_type() != dtype()) return BaseWeight::do_matmul(x, row0, row1);
   return at::linear(x, weights_.narrow(0, row0, row1 - row0));
 }
 
 at::Tensor DenseWeight::do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t row1) const {
+  if (packs(dy.size(0)))
+    return rounded_product(dy, in_features(),
+                           panels_of(halves(weights_) + row0 * in_features(), in_features()));
   if (weights_.scalar_type() != dtype()) return BaseWeight::do_matmul_t(dy, row0, row1);
   return at::matmul(dy, weights_.narrow(0, row0, row1 - row0));
 }
@@ -40,17 +69,15 @@ bool DenseWeight::packs(int64_t n) const {
 void DenseWeight::do_matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const {
   if (!packs(x.size(0))) return BaseWeight::do_matmul_blocks(x, finish);
   const at::Tensor rows = x.contiguous();
-  multiply_packed(rows.size(0), in_features(), out_features(),
-                  static_cast<const Bf16*>(rows.const_data_ptr()), in_features(),
-                  panels_of_transposed(halves(), in_features()), finish);
+  multiply_packed(rows.size(0), in_features(), out_features(), halves(rows), in_features(),
+                  panels_of_transposed(halves(weights_), in_features()), finish);
 }
 
 void DenseWeight::do_matmul_t_blocks(const at::Tensor& dy, const FinishBlock& finish) const {
   if (!packs(dy.size(0))) return BaseWeight::do_matmul_t_blocks(dy, finish);
   const at::Tensor rows = dy.contiguous();
-  multiply_packed(rows.size(0), out_features(), in_features(),
-                  static_cast<const Bf16*>(rows.const_data_ptr()), out_features(),
-                  panels_of(halves(), in_features()), finish);
+  multiply_packed(rows.size(0), out_features(), in_features(), halves(rows), out_features(),
+                  panels_of(halves(weights_), in_features()), finish);
 }
 
 at::Tensor DenseWeight::do_tile(int64_t row0, int64_t row1) const {

@@ -28,7 +28,6 @@ class DenseWeight final : public BaseWeight {
  private:
   // Whether n rows are multiplied by kernels/product.h.
   bool packs(int64_t n) const;
-  const Bf16* halves() const { return static_cast<const Bf16*>(weights_.const_data_ptr()); }
   at::Tensor weights_;
   std::string format_;
 };
