@@ -4,6 +4,7 @@
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/fs.h"
+#include "smidgen/base/unfinished_folder.h"
 #include "smidgen/convert/hf_weights.h"
 #include "smidgen/text/chat_template.h"
 #include "smidgen/text/tokenizer.h"
@@ -13,21 +14,6 @@ namespace smidgen {
 namespace {
 
 constexpr const char* kSidecar = "smidgen.json";
-
-// A folder that is removed unless it was renamed away.
-struct UnfinishedFolder {
-  fs::path path;
-  explicit UnfinishedFolder(fs::path at) : path(std::move(at)) {
-    remove_tree(path);
-    make_folder(path);
-  }
-  ~UnfinishedFolder() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-  UnfinishedFolder(const UnfinishedFolder&) = delete;
-  UnfinishedFolder& operator=(const UnfinishedFolder&) = delete;
-};
 
 std::string_view torch_name(Format format) {
   return format == Format::bf16 ? "bfloat16" : format == Format::f16 ? "float16" : "float32";

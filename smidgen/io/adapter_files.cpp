@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unistd.h>
 
+#include "smidgen/base/unfinished_folder.h"
 #include "smidgen/io/json_file.h"
 #include "smidgen/io/python_json.h"
 
@@ -13,19 +14,6 @@ namespace {
 constexpr const char* kConfig = "adapter_config.json";
 constexpr const char* kTensors = "adapter_model.safetensors";
 constexpr const char* kSidecar = "smidgen.json";
-
-// Removes what an interrupted write left, and leaves nothing behind itself.
-struct TemporaryFolder {
-  fs::path path;
-  explicit TemporaryFolder(fs::path at) : path(std::move(at)) {
-    remove_tree(path);
-    make_folder(path);
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-};
 
 std::vector<fs::path> adapters_in(const fs::path& path) {
   std::vector<fs::path> inside;
@@ -121,8 +109,8 @@ void write_adapter(const fs::path& given, const Json& config,
                 path.string());
   }
   if (path.has_parent_path()) make_folder(path.parent_path());
-  const TemporaryFolder temporary(path.parent_path() /
-                                  str(".", path.filename().string(), ".tmp-", ::getpid()));
+  const UnfinishedFolder temporary(path.parent_path() /
+                                   str(".", path.filename().string(), ".tmp-", ::getpid()));
   write_file(temporary.path / kConfig, python_json(config));
   write_safetensors(temporary.path / kTensors, tensors);
   if (!sidecar.is_null()) write_file(temporary.path / kSidecar, sidecar.dump(2) + "\n");

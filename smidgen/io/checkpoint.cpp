@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdio>
 
+#include "smidgen/base/unfinished_folder.h"
 #include "smidgen/io/json_file.h"
 
 namespace smidgen {
@@ -93,29 +94,22 @@ Checkpoint CheckpointStore::save(int64_t step, const Json& state,
                                  const Retention& retention) {
   SMIDGEN_ASSERT(step >= 0);
   const fs::path path = folder_ / checkpoint_name(step);
-  const fs::path temporary = fs::path(path) += kTemporary;
   try {
     make_folder(folder_);
     clean();
-    make_folder(temporary);
-    write(temporary);
-    write_file(temporary / kState, state.dump(2) + "\n");
-    sync_tree(temporary);
-    write_file(temporary / kDone, "");
-    replace_folder(temporary, path);
+    const UnfinishedFolder temporary(fs::path(path) += kTemporary);
+    write(temporary.path);
+    write_file(temporary.path / kState, state.dump(2) + "\n");
+    sync_tree(temporary.path);
+    write_file(temporary.path / kDone, "");
+    replace_folder(temporary.path, path);
   } catch (const Error& error) {
-    std::error_code ignored;
-    fs::remove_all(temporary, ignored);
     std::string kept = "; there is no earlier checkpoint";
     if (const auto last = latest())
       kept = str("; the checkpoint of step ", last->step, " is intact");
     throw Error(error.kind(),
                 str("the checkpoint of step ", step, " was not saved: ", error.message(), kept),
                 error.where(), error.hint());
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove_all(temporary, ignored);
-    throw;
   }
   retain(retention);
   return {path, step};
