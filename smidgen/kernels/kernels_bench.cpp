@@ -175,11 +175,11 @@ BENCHMARK(flash_attention_bench)
     ->ArgsProduct({{0, 1}, {1}, {1}, {2048, 8192}})
     ->UseRealTime();
 
-// items_per_second is floating-point operations. Arguments: bf16 storage, bf16 arithmetic, rows,
-// transposed.
+// items_per_second is operations. Arguments: storage, bf16 arithmetic, rows, transposed.
 void base_weight_bench(benchmark::State& state) {
+  constexpr const char* kStorage[] = {"fp32", "bf16", "int8"};
   const auto arithmetic = state.range(1) ? Arithmetic::bf16 : Arithmetic::fp32;
-  const auto weight = find_weight_format(state.range(0) ? "bf16" : "fp32")
+  const auto weight = find_weight_format(kStorage[state.range(0)])
                           .pack(weight_source(at::randn({3072, 576})), arithmetic);
   const int64_t n = state.range(2);
   const at::Tensor x = at::randn({n, 576}).to(weight->dtype());
@@ -189,7 +189,7 @@ void base_weight_bench(benchmark::State& state) {
   }
   state.SetItemsProcessed(state.iterations() * 2 * n * 576 * 3072);
 }
-BENCHMARK(base_weight_bench)->ArgsProduct({{0, 1}, {0, 1}, {1, 1024}, {0, 1}})->UseRealTime();
+BENCHMARK(base_weight_bench)->ArgsProduct({{0, 1, 2}, {0, 1}, {1, 1024}, {0, 1}})->UseRealTime();
 
 }  // namespace
 }  // namespace smidgen

@@ -29,6 +29,13 @@ Site site_of(const DecoderSpec& spec, const TensorPlace& place, SiteKind kind, F
           .stored = stored};
 }
 
+// Those for tables with a row for each token, the output layer's among them.
+LoadOptions for_vocabulary(LoadOptions options) {
+  if (options.base_format != "native")
+    options.base_format = find_weight_format(options.base_format).vocabulary_format();
+  return options;
+}
+
 }  // namespace
 
 LinearGroup* Decoder::linear(WeightReader& weights, const LoadOptions& options,
@@ -64,7 +71,7 @@ NormHost* Decoder::norm(WeightReader& weights, Part part, int64_t layer) {
 EmbeddingHost* Decoder::embedding(WeightReader& weights, const LoadOptions& options, Part part) {
   const TensorPlace place = weights.place(part);
   Site site = site_of(spec_, place, SiteKind::embedding, weights.stored_format(place));
-  auto table = hosted(storage_format(options, site.stored, arithmetic_),
+  auto table = hosted(storage_format(for_vocabulary(options), site.stored, arithmetic_),
                       weights.weight(place, site.out, site.in), arithmetic_);
   return host<EmbeddingHost>(std::move(site), std::move(table));
 }
@@ -138,7 +145,7 @@ Decoder::Decoder(const DecoderSpec& spec, Json config, WeightReader& weights,
         std::vector<Site>{std::move(head)},
         std::make_shared<HostedWeight>(embedding_->weight().shared_original()), at::Tensor());
   } else {
-    head_ = linear(weights, options, {Part::head});
+    head_ = linear(weights, for_vocabulary(options), {Part::head});
   }
   weights.finish();
 }

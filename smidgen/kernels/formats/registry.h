@@ -19,6 +19,8 @@ class WeightFormat {
   virtual std::string_view name() const = 0;
   virtual std::vector<std::string> aliases() const { return {}; }
   virtual std::string_view summary() const = 0;  // one line
+  // The format of tables with a row for each token, which make logits where they are tied.
+  virtual std::string_view vocabulary_format() const { return name(); }
   // Reads the whole source once, or keeps it (`stored`), so it must own what it reads. Throws
   // mismatch when the format cannot hold the shape.
   virtual std::shared_ptr<const BaseWeight> pack(const WeightSource& source,
