@@ -11,6 +11,7 @@
 #include "smidgen/base/error.h"
 #include "smidgen/base/threads.h"
 #include "smidgen/kernels/bf16.h"
+#include "smidgen/kernels/row_product.h"
 #include "smidgen/kernels/target.h"
 
 namespace smidgen {
@@ -30,23 +31,27 @@ at::Tensor DenseWeight::do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t 
   return at::matmul(dy, weights_.narrow(0, row0, row1 - row0));
 }
 
-bool DenseWeight::packs(int64_t n) const {
-  // Below, reading the weights is what takes the time, and packing them reads them twice.
-  constexpr int64_t kFewRows = 16;
+bool DenseWeight::packs() const {
   return weights_.scalar_type() == at::kBFloat16 && arithmetic() == Arithmetic::bf16 &&
-         uses_bf16_products() && n >= kFewRows;
+         uses_bf16_products();
 }
 
 void DenseWeight::do_matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const {
-  if (!packs(x.size(0))) return BaseWeight::do_matmul_blocks(x, finish);
+  if (!packs()) return BaseWeight::do_matmul_blocks(x, finish);
   const at::Tensor rows = x.contiguous();
+  if (rows.size(0) <= kFewRows) {
+    return multiply_few_rows(rows.size(0), in_features(), out_features(),
+                             static_cast<const Bf16*>(rows.const_data_ptr()), in_features(),
+                             halves(), in_features(), finish);
+  }
   multiply_packed(rows.size(0), in_features(), out_features(),
                   static_cast<const Bf16*>(rows.const_data_ptr()), in_features(),
                   panels_of_transposed(halves(), in_features()), finish);
 }
 
 void DenseWeight::do_matmul_t_blocks(const at::Tensor& dy, const FinishBlock& finish) const {
-  if (!packs(dy.size(0))) return BaseWeight::do_matmul_t_blocks(dy, finish);
+  // For a few rows reading the weights is what takes the time, and packing reads them twice.
+  if (!packs() || dy.size(0) <= kFewRows) return BaseWeight::do_matmul_t_blocks(dy, finish);
   const at::Tensor rows = dy.contiguous();
   multiply_packed(rows.size(0), out_features(), in_features(),
                   static_cast<const Bf16*>(rows.const_data_ptr()), out_features(),

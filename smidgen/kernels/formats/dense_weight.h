@@ -26,8 +26,8 @@ class DenseWeight final : public BaseWeight {
   at::Tensor do_rows(const at::Tensor& ids) const override;
 
  private:
-  // Whether n rows are multiplied by kernels/product.h.
-  bool packs(int64_t n) const;
+  // Whether products run on kernels/product.h and row_product.h.
+  bool packs() const;
   const Bf16* halves() const { return static_cast<const Bf16*>(weights_.const_data_ptr()); }
   at::Tensor weights_;
   std::string format_;
