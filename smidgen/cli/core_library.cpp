@@ -30,6 +30,7 @@ void set_core_environment(int threads) {
   for (const char* name : {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}) ::setenv(name, count.c_str(), 1);
   for (const char* name : {"OMP_DYNAMIC", "MKL_DYNAMIC"}) ::setenv(name, "FALSE", 1);
   ::setenv("OMP_WAIT_POLICY", "PASSIVE", 0);
+  ::setenv("GOMP_SPINCOUNT", "10000", 0);
   limit_product_caches();
   for (const char* name : {"MKL_CBWR", "ATEN_CPU_CAPABILITY"}) {
     const char* value = std::getenv(name);
