@@ -121,4 +121,9 @@ bool uses_bf16_products() {
   return chosen_dots == Dots::bf16;
 }
 
+bool uses_int8_products() {
+  choose_kernel_target();
+  return chosen_dots >= Dots::int8;
+}
+
 }  // namespace smidgen

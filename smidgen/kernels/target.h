@@ -31,4 +31,7 @@ void choose_kernel_target();
 // Whether the target in use has dot products of bf16 (kernels/isa/avx512_bf16.cpp).
 bool uses_bf16_products();
 
+// Whether it has those of 8-bit integers (kernels/isa/avx512_vnni.cpp).
+bool uses_int8_products();
+
 }  // namespace smidgen
