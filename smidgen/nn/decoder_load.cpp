@@ -43,8 +43,7 @@ LinearGroup* Decoder::linear(WeightReader& weights, const LoadOptions& options,
     sources.push_back(weights.weight(place, site.out, site.in));
     if (site.bias) biases.push_back(weights.vector(place, ".bias", site.out));
   }
-  auto weight = hosted(storage_format(options, sites.front().stored, arithmetic_),
-                       concatenate_rows(std::move(sources)), arithmetic_);
+  auto weight = hosted(options.base_format, concatenate_rows(std::move(sources)), arithmetic_);
   return host<LinearGroup>(std::move(sites), std::move(weight),
                            biases.empty() ? at::Tensor() : at::cat(biases));
 }
@@ -64,8 +63,7 @@ NormHost* Decoder::norm(WeightReader& weights, Part part, int64_t layer) {
 EmbeddingHost* Decoder::embedding(WeightReader& weights, const LoadOptions& options, Part part) {
   const TensorPlace place = weights.place(part);
   Site site = site_of(spec_, place, SiteKind::embedding, weights.stored_format(place));
-  auto table = hosted(storage_format(options, site.stored, arithmetic_),
-                      weights.weight(place, site.out, site.in), arithmetic_);
+  auto table = hosted(options.base_format, weights.weight(place, site.out, site.in), arithmetic_);
   return host<EmbeddingHost>(std::move(site), std::move(table));
 }
 
