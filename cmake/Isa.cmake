@@ -3,7 +3,7 @@
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_source_files_properties(smidgen/kernels/isa/avx512_bf16.cpp PROPERTIES
     COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512bf16")
-  set_source_files_properties(smidgen/kernels/isa/avx512_int8.cpp PROPERTIES
+  set_source_files_properties(smidgen/kernels/isa/avx512_int8.cpp smidgen/kernels/isa/avx512_vnni.cpp PROPERTIES
     COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni")
 endif()
 file(GLOB isa CONFIGURE_DEPENDS smidgen/kernels/isa/*.cpp)

@@ -152,7 +152,8 @@ TEST_F(Cli, TheCoreGetsValuesThreadsAndEnvironment) {
                                        {"MKL_NUM_THREADS", "3"},
                                        {"OMP_DYNAMIC", "FALSE"},
                                        {"MKL_DYNAMIC", "FALSE"},
-                                       {"OMP_WAIT_POLICY", "PASSIVE"}}));
+                                       {"OMP_WAIT_POLICY", "PASSIVE"},
+                                       {"GOMP_SPINCOUNT", "10000"}}));
   EXPECT_NE(said["yaml"].get<std::string>().find("threads: 3"), std::string::npos);
   EXPECT_EQ(Json::parse(run({"eval", "--model", "m"}, {{"SMIDGEN_THREADS", "2"}}).out)["threads"],
             2);

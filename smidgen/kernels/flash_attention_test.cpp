@@ -3,6 +3,7 @@
 #include "smidgen/kernels/flash_attention.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -10,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "smidgen/base/rng.h"
+#include "smidgen/kernels/query_attention.h"
 #include "smidgen/kernels/target.h"
 
 namespace smidgen {
@@ -270,6 +272,50 @@ TEST_P(FlashAttentionOnTarget, ShowsNanAndInfinityInTheirRowAlone) {
   for (double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
     check_nan<float>(bad);
     check_nan<Bf16>(bad);
+  }
+}
+
+template <class T>
+Doubles attend_single(const Case& c, int64_t heads, int64_t kv_heads, int64_t width,
+                      Doubles* wanted) {
+  const FlashAttention shape = shape_of(c, heads, kv_heads, width);
+  const int64_t n = shape.queries(), m = shape.keys();
+  Doubles q = normal(n * heads * width, c.size), k = normal(m * kv_heads * width),
+          v = normal(m * kv_heads * width);
+  Rows<T> q_rows(n, heads, width), k_rows(m, kv_heads, width), v_rows(m, kv_heads, width, 0),
+      out(n, heads, width);
+  q_rows.set(q);
+  k_rows.set(k);
+  v_rows.set(v);
+  wanted->resize(q.size());
+  flash_attention_ref(shape, q.data(), k.data(), v.data(), wanted->data(), nullptr, nullptr,
+                      nullptr, nullptr);
+  query_attention<T>(shape, q_rows.read(), k_rows.read(), v_rows.read(), out.view());
+  return out.get();
+}
+
+// No query, one key, a part of a tile, whole tiles, several runs of 256 keys.
+TEST_P(FlashAttentionOnTarget, OfSingleQueriesEqualsTheReference) {
+  const Starts queries{0, 1, 1, 2, 3, 4, 5}, keys{0, 1, 4, 74, 330, 1029, 1541};
+  const auto causal = MaskKind::causal, full = MaskKind::full;
+  const Case of[] = {{"causal", queries, keys, causal},
+                     {"sharp", queries, keys, causal, 0, {}, 0, 30},
+                     {"full", queries, keys, full},
+                     {"window", queries, keys, MaskKind::window, 70},
+                     {"wide window", queries, keys, MaskKind::window, 300},
+                     {"prefix", queries, keys, MaskKind::prefix, 0, {9, 3, 70, 0, 200, 1}},
+                     {"softcap", queries, keys, causal, 0, {}, 1.5f, 2},
+                     {"nothing", {0, 1, 2}, {0, 0, 5}, full}};
+  for (const Case& c : of) {
+    SCOPED_TRACE(c.name);
+    Doubles wanted;
+    for (const auto& [heads, kv_heads, width] :
+         {std::array<int64_t, 3>{6, 2, 16}, {5, 1, 64}, {4, 2, 7}, {2, 2, 80}}) {
+      const Doubles floats = attend_single<float>(c, heads, kv_heads, width, &wanted);
+      expect_close(floats, wanted, c.size > 10 ? 4 * kFloat : kFloat, "out");
+      const Doubles halves = attend_single<Bf16>(c, heads, kv_heads, width, &wanted);
+      expect_close(halves, wanted, 4e-3, "out");  // one rounding
+    }
   }
 }
 

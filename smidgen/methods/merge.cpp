@@ -49,8 +49,8 @@ struct Piece {
   Delta delta;
 };
 
-// In the base's own format. One that keeps its source adds again for each tile that is asked for,
-// so the source owns what it adds.
+// In the base's own format, or as its arithmetic reads it where the base is packed. One that keeps
+// its source adds again for each tile that is asked for, so the source owns what it adds.
 std::shared_ptr<const BaseWeight> moved(std::shared_ptr<const BaseWeight> base,
                                         const std::string& name, std::vector<Piece> pieces) {
   WeightSource source;
@@ -68,7 +68,7 @@ std::shared_ptr<const BaseWeight> moved(std::shared_ptr<const BaseWeight> base,
     }
     std::copy_n(rows.contiguous().const_data_ptr<float>(), rows.numel(), out);
   };
-  return find_weight_format(std::string(base->format())).pack(source, base->arithmetic());
+  return find_weight_format(std::string(base->changed_format())).pack(source, base->arithmetic());
 }
 
 bool equal(const BaseWeight& a, const BaseWeight& b) {

@@ -48,9 +48,7 @@ void fields(V& v, ModelConfig& c) {
   fields(v, c.choice);
   v.choice("dtype", c.dtype, {"auto", "fp32", "bf16"},
            {.help = "Arithmetic; auto is bf16 where the machine multiplies it"});
-  std::vector<std::string> formats = {"native"};
-  for (const std::string& name : weight_formats().names()) formats.push_back(name);
-  v.choice("base_format", c.base_format, formats,
+  v.choice("base_format", c.base_format, weight_formats().names(),
            {.help = "How the frozen weights are stored in memory"});
 }
 

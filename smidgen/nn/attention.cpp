@@ -8,6 +8,7 @@
 
 #include "smidgen/base/error.h"
 #include "smidgen/kernels/flash_attention.h"
+#include "smidgen/kernels/query_attention.h"
 #include "smidgen/nn/ops.h"
 
 namespace smidgen {
@@ -130,11 +131,34 @@ void with_element(const at::Tensor& x, Body&& body) {
   }
 }
 
+// The kernels read rows of a head with unit stride.
+at::Tensor prepared(const at::Tensor& x) {
+  return x.stride(2) == 1 ? x : x.contiguous();
+}
+
+bool single_queries(std::span<const int64_t> starts) {
+  for (size_t s = 0; s + 1 < starts.size(); ++s) {
+    if (starts[s + 1] - starts[s] > 1) return false;
+  }
+  return true;
+}
+
+// Of sequences with one query each, as they are when they are continued.
+at::Tensor attend(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in,
+                  const FlashAttention& shape) {
+  const at::Tensor q = prepared(q_in), k = prepared(k_in), v = prepared(v_in);
+  at::Tensor out = at::empty(q.sizes(), q.options());
+  with_element(q, [&](auto element) {
+    using T = decltype(element);
+    query_attention<T>(shape, rows_of<const T>(q), rows_of<const T>(k), rows_of<const T>(v),
+                       rows_of<T>(out));
+  });
+  return out;
+}
+
 struct FlashFunction : Function<FlashFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q_in, const at::Tensor& k_in,
                             const at::Tensor& v_in, const FlashAttention* shape, bool recording) {
-    // The kernel reads rows of a head with unit stride.
-    const auto prepared = [](const at::Tensor& x) { return x.stride(2) == 1 ? x : x.contiguous(); };
     const at::Tensor q = prepared(q_in), k = prepared(k_in), v = prepared(v_in);
     at::Tensor out = at::empty(q.sizes(), q.options());
     at::Tensor log_sums = at::empty({q.size(0), q.size(1)}, q.options().dtype(at::kFloat));
@@ -235,6 +259,9 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   shape.softcap = static_cast<float>(options.softcap);
   const bool recording =
       at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
+  if (!recording && single_queries(query_starts)) return attend(q, k.to(dtype), v.to(dtype), shape);
+  if (!recording)
+    return FlashFunction::forward(nullptr, q, k.to(dtype), v.to(dtype), &shape, recording);
   return FlashFunction::apply(q, k.to(dtype), v.to(dtype), &shape, recording);
 }
 

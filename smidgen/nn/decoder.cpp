@@ -4,6 +4,7 @@
 
 #include "smidgen/base/error.h"
 #include "smidgen/nn/attention.h"
+#include "smidgen/nn/unrounded_forward.h"
 
 namespace smidgen {
 
@@ -110,7 +111,11 @@ at::Tensor Decoder::attend_cached(const Block& block, int64_t layer, const Heads
   const AttentionOptions options = options_of(block.spec, spec_.attention_softcap);
   at::Tensor q = h.q, k = h.k;
   if (tables && !tables->spec().by_length()) {
-    const int64_t reach = stream.positions.max().item<int64_t>() + 1;
+    int64_t reach = 0;
+    for (int64_t s = 0; s < stream.sequences(); ++s) {
+      const auto at = static_cast<size_t>(s);
+      reach = std::max(reach, cache.length(s) + stream.starts[at + 1] - stream.starts[at]);
+    }
     std::tie(q, k) = turn(*tables, q, k, stream.positions, reach, reach);
   }
   Tensors outputs;
@@ -127,7 +132,7 @@ at::Tensor Decoder::attend_cached(const Block& block, int64_t layer, const Heads
     const int64_t query_starts[] = {0, m}, key_starts[] = {0, length};
     outputs.push_back(attention(queries, keys, values, query_starts, key_starts, options));
   }
-  return at::cat(outputs, 0);
+  return outputs.size() == 1 ? outputs.front() : at::cat(outputs, 0);
 }
 
 bool Decoder::starts_anew(int64_t have, int64_t want) const {
@@ -208,7 +213,7 @@ at::Tensor Decoder::forward(const Stream& stream, KvCache* cache) const {
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden, const Rows& rows) const {
-  return shape_logits(head_->forward(hidden, rows).to(at::kFloat), logit_shape_);
+  return shape_logits(unrounded_forward(*head_, hidden, rows), logit_shape_);
 }
 
 at::Tensor Decoder::loss_sum(const at::Tensor& hidden, const Batch& batch) const {

@@ -31,8 +31,7 @@ Site site_of(const DecoderSpec& spec, const TensorPlace& place, SiteKind kind, F
 
 // Those for tables with a row for each token, the output layer's among them.
 LoadOptions for_vocabulary(LoadOptions options) {
-  if (options.base_format != "native")
-    options.base_format = find_weight_format(options.base_format).vocabulary_format();
+  options.base_format = find_weight_format(options.base_format).vocabulary_format();
   return options;
 }
 
@@ -50,8 +49,7 @@ LinearGroup* Decoder::linear(WeightReader& weights, const LoadOptions& options,
     sources.push_back(weights.weight(place, site.out, site.in));
     if (site.bias) biases.push_back(weights.vector(place, ".bias", site.out));
   }
-  auto weight = hosted(storage_format(options, sites.front().stored, arithmetic_),
-                       concatenate_rows(std::move(sources)), arithmetic_);
+  auto weight = hosted(options.base_format, concatenate_rows(std::move(sources)), arithmetic_);
   return host<LinearGroup>(std::move(sites), std::move(weight),
                            biases.empty() ? at::Tensor() : at::cat(biases));
 }
@@ -71,8 +69,8 @@ NormHost* Decoder::norm(WeightReader& weights, Part part, int64_t layer) {
 EmbeddingHost* Decoder::embedding(WeightReader& weights, const LoadOptions& options, Part part) {
   const TensorPlace place = weights.place(part);
   Site site = site_of(spec_, place, SiteKind::embedding, weights.stored_format(place));
-  auto table = hosted(storage_format(for_vocabulary(options), site.stored, arithmetic_),
-                      weights.weight(place, site.out, site.in), arithmetic_);
+  auto table = hosted(for_vocabulary(options).base_format, weights.weight(place, site.out, site.in),
+                      arithmetic_);
   return host<EmbeddingHost>(std::move(site), std::move(table));
 }
 

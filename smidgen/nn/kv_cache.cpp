@@ -1,5 +1,7 @@
 #include "smidgen/nn/kv_cache.h"
 
+#include <cstring>
+
 #include <torch/torch.h>
 
 #include "smidgen/base/error.h"
@@ -14,6 +16,26 @@ KvCache::KvCache(int64_t layers, int64_t sequences, int64_t capacity, int64_t he
       dtype_(dtype),
       lengths_(static_cast<size_t>(sequences), 0),
       buffers_(static_cast<size_t>(layers * sequences)) {}
+
+namespace {
+
+// Rows [row, ...) of `to`, whose rows are packed, become x.
+void put(const at::Tensor& x, at::Tensor& to, int64_t row) {
+  const int64_t width = x.size(2);
+  if (x.scalar_type() != to.scalar_type() || x.stride(2) != 1 || x.stride(1) != width) {
+    to.narrow(0, row, x.size(0)).copy_(x);
+    return;
+  }
+  // A new token has one row: ATen's copy would take longer to get under way.
+  const size_t bytes = static_cast<size_t>(x.size(1) * width) * x.itemsize();
+  const auto* from = static_cast<const std::byte*>(x.const_data_ptr());
+  auto* out = static_cast<std::byte*>(to.mutable_data_ptr()) + static_cast<size_t>(row) * bytes;
+  for (int64_t i = 0; i < x.size(0); ++i)
+    std::memcpy(out + static_cast<size_t>(i) * bytes,
+                from + static_cast<size_t>(i * x.stride(0)) * x.itemsize(), bytes);
+}
+
+}  // namespace
 
 std::pair<at::Tensor, at::Tensor> KvCache::append(int64_t layer, int64_t s, const at::Tensor& k,
                                                   const at::Tensor& v) {
@@ -33,8 +55,8 @@ std::pair<at::Tensor, at::Tensor> KvCache::append(int64_t layer, int64_t s, cons
       *t = bigger;
     }
   }
-  b.k.narrow(0, have, k.size(0)).copy_(k);
-  b.v.narrow(0, have, v.size(0)).copy_(v);
+  put(k, b.k, have);
+  put(v, b.v, have);
   return {b.k.narrow(0, 0, want), b.v.narrow(0, 0, want)};
 }
 

@@ -8,6 +8,7 @@
 #include "smidgen/nn/low_rank_terms.h"
 #include "smidgen/nn/ops.h"
 #include "smidgen/nn/ops_internal.h"
+#include "smidgen/nn/unrounded_forward.h"
 
 namespace smidgen {
 
@@ -64,7 +65,8 @@ struct HostCall : torch::CustomClassHolder {
   const LinearGroup* group;
   Rows rows;
   bool streams = false;
-  double scale = 1;  // of the product, where it is added to a stream
+  bool wide = false;  // the result stays fp32
+  double scale = 1;   // of the product, where it is added to a stream
   std::vector<HostPart> parts;
 };
 
@@ -97,7 +99,7 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
     Tensors saved;
     bool hooks_read_x = false, rides = false;
     at::Tensor out = at::empty({x.size(0), group.out_features()},
-                               x.options().dtype(stream ? at::kFloat : base.dtype()));
+                               x.options().dtype(stream || call->wide ? at::kFloat : base.dtype()));
     const at::Tensor operand = x.detach().to(base.dtype()).contiguous();
     multiply(*call, operand, stream, parameters, out, saved);
     // Attachments that post-process or read y0 need what stood there before; everything else adds
@@ -141,6 +143,7 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
     const at::Tensor trained_x =
         grad_begin ? source.narrow(0, grad_begin, x.size(0) - grad_begin).clone() : source;
     saved.push_back(hooks_read_x || rides ? trained_x : at::Tensor());
+    if (!ctx) return out;
     ctx->saved_data["dtype"] = x.scalar_type();
     ctx->save_for_backward(saved);
     ctx->saved_data["call"] = c10::IValue::make_capsule(call);
@@ -359,30 +362,51 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
   }
 };
 
+namespace {
+
+bool finished_with_product(const std::vector<HostPart>& parts) {
+  return std::all_of(parts.begin(), parts.end(),
+                     [](const HostPart& p) { return p.finished_with_product(); });
+}
+
+at::Tensor run(const at::Tensor& x, const std::optional<at::Tensor>& stream,
+               const c10::intrusive_ptr<HostCall>& call) {
+  const Tensors parameters = flat_parameters(call->parts);
+  // As a TensorList: autograd looks into no other kind of list.
+  const at::TensorList leaves(parameters);
+  if (!at::GradMode::is_enabled()) return HostFunction::forward(nullptr, x, stream, leaves, call);
+  return HostFunction::apply(x, stream, leaves, call);
+}
+
+}  // namespace
+
 at::Tensor LinearGroup::forward(const at::Tensor& x, const Rows& rows) const {
   if (kernels_mode() == KernelsMode::ref) return forward_ref(x, rows);
   auto call = c10::make_intrusive<HostCall>(this, rows);
   call->parts = parts_of(*this, rows);
-  const Tensors parameters = flat_parameters(call->parts);
-  // As a TensorList: autograd looks into no other kind of list.
-  return HostFunction::apply(x, std::optional<at::Tensor>(), at::TensorList(parameters), call);
+  return run(x, {}, call);
+}
+
+at::Tensor unrounded_forward(const LinearGroup& group, const at::Tensor& x, const Rows& rows) {
+  auto call = c10::make_intrusive<HostCall>(&group, rows);
+  call->parts = parts_of(group, rows);
+  call->wide = finished_with_product(call->parts);
+  if (kernels_mode() == KernelsMode::ref || !call->wide) return float32(group.forward(x, rows));
+  return run(x, {}, call);
 }
 
 at::Tensor LinearGroup::add_to(const at::Tensor& stream, const at::Tensor& x, const Rows& rows,
                                double scale) const {
   auto call = c10::make_intrusive<HostCall>(this, rows);
   call->parts = parts_of(*this, rows);
-  const bool whole = std::all_of(call->parts.begin(), call->parts.end(),
-                                 [](const HostPart& p) { return p.finished_with_product(); });
+  const bool whole = finished_with_product(call->parts);
   if (!whole || kernels_mode() == KernelsMode::ref || stream.scalar_type() != at::kFloat) {
     const at::Tensor y = forward(x, rows);
     return stream + (scale == 1 ? y : y * scale);
   }
   call->streams = true;
   call->scale = scale;
-  const Tensors parameters = flat_parameters(call->parts);
-  return HostFunction::apply(x, std::optional<at::Tensor>(stream), at::TensorList(parameters),
-                             call);
+  return run(x, stream, call);
 }
 
 at::Tensor LinearGroup::forward_ref(const at::Tensor& x, const Rows& rows) const {

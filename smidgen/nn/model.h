@@ -20,7 +20,7 @@ namespace smidgen {
 struct LoadOptions {
   std::string dtype =
       "auto";  // arithmetic: auto, fp32, bf16 (auto: bf16 where the machine multiplies it)
-  std::string base_format = "native";  // storage: native, or a name of the weight formats
+  std::string base_format = "native";  // storage: a name of the weight formats
 };
 
 // A host and the index of a site in it.

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/rng.h"
@@ -16,6 +17,18 @@ constexpr double kCut = -std::numeric_limits<double>::infinity();
 
 int32_t highest(const std::vector<double>& s) {
   return static_cast<int32_t>(std::max_element(s.begin(), s.end()) - s.begin());
+}
+
+// The highest score where all are numbers and it is finite; nothing where something is amiss.
+std::optional<int32_t> clear_highest(std::span<const float> s) {
+  size_t best = 0;
+  bool numbers = !s.empty();
+  for (size_t i = 0; i < s.size(); ++i) {
+    numbers &= s[i] == s[i];
+    if (s[i] > s[best]) best = i;
+  }
+  if (!numbers || !std::isfinite(s[best])) return {};
+  return static_cast<int32_t>(best);
 }
 
 std::vector<double> softmax(const std::vector<double>& s) {
@@ -121,6 +134,9 @@ std::vector<double> Sampler::probabilities(std::span<const float> scores,
 
 int32_t Sampler::pick(std::span<const float> scores, std::span<const int32_t> seen,
                       uint64_t position, uint64_t stream) const {
+  if (greedy() && options_.repetition_penalty == 1) {
+    if (const auto id = clear_highest(scores)) return *id;
+  }
   if (greedy()) return highest(penalised(scores, seen));
   const std::vector<double> p = probabilities(scores, seen);
   const double u = Rng(options_.seed, "sample", position).uniform(stream);

@@ -5,7 +5,6 @@
 #include <ATen/ops/empty.h>
 
 #include "smidgen/base/regex.h"
-#include "smidgen/kernels/formats/registry.h"
 
 namespace smidgen {
 
@@ -36,6 +35,7 @@ std::optional<std::vector<int64_t>> match_pattern(std::string_view pattern, std:
 
 WeightSource minus_one(WeightSource source) {
   WeightSource moved{source.rows, source.columns, nullptr, source.name, source.release};
+  moved.formats = source.formats;
   moved.read = [inner = std::move(source)](int64_t row0, int64_t row1, float* out) {
     inner.read(row0, row1, out);
     for (int64_t i = 0; i < (row1 - row0) * inner.columns; ++i) out[i] -= 1;
@@ -167,16 +167,6 @@ void WeightReader::finish() const {
                     " tensors of the file belong to no part of the model: ", join(left, ", ", 8)),
                 files_.tensors->where(), "the configuration may describe another architecture");
   }
-}
-
-std::string storage_format(const LoadOptions& options, Format stored, Arithmetic arithmetic) {
-  if (options.base_format != "native")
-    return std::string(find_weight_format(options.base_format).name());
-  if (stored == Format::f32) return "fp32";
-  if (stored == Format::bf16) return "bf16";
-  // F16 and GGUF's block formats have no products of their own yet: they are unpacked to what the
-  // arithmetic reads.
-  return arithmetic == Arithmetic::bf16 ? "bf16" : "fp32";
 }
 
 Arithmetic resolve_arithmetic(const LoadOptions& options) {

@@ -108,8 +108,6 @@ class WeightReader {
   std::set<std::string> taken_;
 };
 
-// The storage that `options` ask for a tensor that lies in the file as `stored`.
-std::string storage_format(const LoadOptions& options, Format stored, Arithmetic arithmetic);
 Arithmetic resolve_arithmetic(const LoadOptions& options);
 
 }  // namespace smidgen

@@ -1,6 +1,7 @@
-// smidgen bench step: how fast this machine tunes this model, without data.
+// smidgen bench: how fast this machine tunes this model, and generates with it, without data.
 #include <algorithm>
 #include <cstdio>
+#include <set>
 
 #include "smidgen/base/console.h"
 #include "smidgen/base/memory.h"
@@ -10,6 +11,7 @@
 #include "smidgen/io/json_file.h"
 #include "smidgen/kernels/target.h"
 #include "smidgen/methods/open_model.h"
+#include "smidgen/nn/generate_timing.h"
 #include "smidgen/train/step_timing.h"
 
 namespace smidgen {
@@ -25,11 +27,14 @@ struct BenchConfig {
   std::optional<fs::path> ids_file;
   int64_t steps = 6, skip = 3, seed = 0;
   bool step_only = false;
+  std::vector<int64_t> context{128, 1024};
+  int64_t new_tokens = 64, runs = 3;
 };
 
 template <class V>
 void fields(V& v, BenchConfig& c) {
-  v.choice("what", c.what, {"step"}, {.help = "What is measured: a tuning step on random ids"});
+  v.choice("what", c.what, {"step", "generate"},
+           {.help = "What is measured on random ids: a tuning step, or generation"});
   fields(v, c.model);
   v("tokens", c.tokens, {.help = "Sequences and their length: 2x512"});
   v("ids_file", c.ids_file,
@@ -40,6 +45,10 @@ void fields(V& v, BenchConfig& c) {
   v("seed", c.seed, {.help = "Seed of the ids and of the adapter", .min = 0});
   v("step_only", c.step_only,
     {.help = "Do not measure how fast the step's products run alone, which gemm_share needs"});
+  v("context", c.context,
+    {.help = "generate: lengths of the prompts, each measured by itself", .min = 1});
+  v("new_tokens", c.new_tokens, {.help = "generate: tokens after each prompt", .min = 2});
+  v("runs", c.runs, {.help = "generate: runs, after one that warms up", .min = 1, .max = 10000});
   fields(v, c.optimizer);
   v.oneof("method", c.method, "method", {.help = "What is trained"});
 }
@@ -97,8 +106,67 @@ int64_t tokens_of_each(const std::vector<Sequences>& batches) {
   return static_cast<int64_t>(*common);
 }
 
+void print_figures(const Json& figures) {
+  for (const auto& [key, value] : figures.items()) {
+    std::string label = key;
+    std::replace(label.begin(), label.end(), '_', ' ');
+    console().print(str(label, std::string(20 - std::min<size_t>(19, label.size()), ' '),
+                        value.is_string() ? value.get<std::string>() : value.dump(), "\n"));
+  }
+}
+
+// Median, least and most under `name`, `name`_least and `name`_most.
+void add_spread(Json& figures, const std::string& name, std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  figures[name] = values[values.size() / 2];
+  figures[name + "_least"] = values.front();
+  figures[name + "_most"] = values.back();
+}
+
+void run_generation(const BenchConfig& config, bool json) {
+  const LoadedModel loaded = open(config.model);
+  const Model& model = *loaded.model;
+  Json contexts = Json::array();
+  for (const int64_t length : config.context) {
+    const auto ids = random_ids(static_cast<uint64_t>(config.seed), 1, length, model.vocabulary());
+    const GenerateRates rates = time_generation(model, {.prompt = ids.front(),
+                                                        .slot = loaded.slot,
+                                                        .new_tokens = config.new_tokens,
+                                                        .runs = config.runs});
+    Json row = {{"context", length}};
+    add_spread(row, "prefill_tokens_per_s", rates.prefill);
+    add_spread(row, "decode_tokens_per_s", rates.decode);
+    contexts.push_back(row);
+  }
+  Json result = {{"contexts", contexts},
+                 {"peak_mb", static_cast<double>(peak_rss()) / (1 << 20)},
+                 {"base_mb", static_cast<double>(model.weight_bytes()) / (1 << 20)},
+                 {"arithmetic", std::string(to_string(model.arithmetic()))},
+                 {"target", kernel_target()},
+                 {"threads", thread_count()}};
+  if (json) return print_json(result);
+  for (const Json& row : contexts) print_figures(row);
+  result.erase("contexts");
+  print_figures(result);
+}
+
+// A flag of the other measurement would do nothing.
+void refuse_others(const Resolved& recipe, const std::string& what) {
+  const std::set<std::string> of_generate{"context", "new_tokens", "runs"},
+      of_both{"what",  "model",       "adapter", "allow_config_key", "allow_other_base",
+              "dtype", "base_format", "seed"};
+  for (const auto& [path, origin] : recipe.origins) {
+    const bool fits = what == "generate" ? of_generate.contains(path) || of_both.contains(path)
+                                         : !of_generate.contains(path);
+    if (fits || origin.kind == Origin::Kind::standard || recipe.common.contains(path)) continue;
+    throw Error(ErrorKind::usage, str("bench ", what, " does not use it"), recipe.where(path));
+  }
+}
+
 void run_bench(const Invocation& invocation) {
   const auto config = read_config<BenchConfig>(invocation.recipe.values);
+  refuse_others(invocation.recipe, config.what);
+  if (config.what == "generate") return run_generation(config, invocation.output.json);
   if (config.skip >= config.steps)
     throw Error(ErrorKind::usage, str("all ", config.steps, " steps are skipped"), "--skip");
   LoadedModel loaded = open_detached(
@@ -137,21 +205,18 @@ void run_bench(const Invocation& invocation) {
     result["gemm_share"] = rate.seconds / times.seconds;
   }
   if (invocation.output.json) return print_json(result);
-  for (const auto& [key, value] : result.items()) {
-    std::string label = key;
-    std::replace(label.begin(), label.end(), '_', ' ');
-    console().print(str(label, std::string(20 - std::min<size_t>(19, label.size()), ' '),
-                        value.is_string() ? value.get<std::string>() : value.dump(), "\n"));
-  }
+  print_figures(result);
 }
 
 }  // namespace
 
 CoreVerb bench_verb() {
   return {"bench",
-          "Measure a tuning step of a model on this machine",
+          "Measure a tuning step or generation of a model on this machine",
           Json::array({Json::array({"smidgen bench step --model model.gguf --tokens 2x512 --rank 8",
-                                    "tokens a second, memory, share of the products"})}),
+                                    "tokens a second, memory, share of the products"}),
+                       Json::array({"smidgen bench generate --model model.gguf --context 128,1024",
+                                    "tokens a second of reading a prompt and of answering"})}),
           [] { return describe<BenchConfig>(); },
           run_bench,
           "what"};

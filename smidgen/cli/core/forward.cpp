@@ -15,6 +15,7 @@ struct ForwardConfig {
   std::optional<std::string> text;
   fs::path out;
   std::optional<fs::path> gradients;
+  int64_t chunk = 0;
 };
 
 template <class V>
@@ -28,6 +29,10 @@ void fields(V& v, ForwardConfig& c) {
      .required = true});
   v("gradients", c.gradients,
     {.help = "File: gradient of the sum of next-token losses for every tensor of the adapter"});
+  v("chunk", c.chunk,
+    {.help = "Tokens read at a time, through the KV cache as generate reads them; 0 reads all at "
+             "once",
+     .min = 0});
 }
 
 std::vector<int32_t> ids_of(const ForwardConfig& c, LoadedModel& loaded) {
@@ -48,6 +53,28 @@ std::vector<int32_t> ids_of(const ForwardConfig& c, LoadedModel& loaded) {
     ids.push_back(static_cast<int32_t>(id));
   }
   return ids;
+}
+
+// Hidden states and logits of all rows, read as generation reads them: `chunk` tokens after those
+// in the cache.
+std::pair<at::Tensor, at::Tensor> read_in_chunks(const Model& model, std::span<const int32_t> ids,
+                                                 int slot, int64_t chunk) {
+  const auto n = static_cast<int64_t>(ids.size());
+  KvCache cache = model.make_cache(1, n);
+  Tensors hidden, logits;
+  for (int64_t at = 0; at < n; at += chunk) {
+    const int64_t count = std::min(chunk, n - at);
+    if (model.starts_anew(at, at + count)) {
+      throw Error(ErrorKind::unsupported,
+                  "this model turns every token by other angles as the sequence grows", "--chunk",
+                  "leave it out");
+    }
+    const Stream stream =
+        make_stream(ids.subspan(static_cast<size_t>(at), static_cast<size_t>(count)), slot, at);
+    hidden.push_back(model.forward(stream, &cache));
+    logits.push_back(model.logits(hidden.back(), *stream.rows));
+  }
+  return {at::cat(hidden), at::cat(logits)};
 }
 
 NamedTensor named(std::string name, const at::Tensor& t) {
@@ -87,6 +114,13 @@ void run_forward(const Invocation& invocation) {
   }
   const std::vector<int32_t> ids = ids_of(config, loaded);
   const Model& model = *loaded.model;
+  if (config.chunk) {
+    if (config.gradients)
+      throw Error(ErrorKind::usage, "--chunk and --gradients cannot be given together");
+    const torch::NoGradGuard no_grad;
+    const auto [hidden, logits] = read_in_chunks(model, ids, loaded.slot, config.chunk);
+    return write_safetensors(config.out, {named("logits", logits), named("hidden", hidden)});
+  }
   Batch batch;
   batch.main = make_stream(ids, loaded.slot);
   at::AutoGradMode with_gradients(config.gradients.has_value());

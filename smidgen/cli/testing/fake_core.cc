@@ -64,8 +64,8 @@ void fake_run(const Invocation& invocation) {
     }
   }
   Json environment = Json::object();
-  for (const char* name :
-       {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_DYNAMIC", "MKL_DYNAMIC", "OMP_WAIT_POLICY"}) {
+  for (const char* name : {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_DYNAMIC", "MKL_DYNAMIC",
+                           "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}) {
     const char* value = std::getenv(name);
     environment[name] = value ? Json(value) : Json(nullptr);
   }

@@ -11,6 +11,7 @@
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/threads.h"
+#include "smidgen/kernels/block.h"
 
 namespace smidgen {
 namespace {
@@ -163,6 +164,16 @@ at::Tensor BaseWeight::do_row_norms() const {
     norms.narrow(0, row, end - row).copy_(at::linalg_vector_norm(do_tile(row, end), 2, 1));
   }
   return norms;
+}
+
+const Bf16* halves(const at::Tensor& x) {
+  return static_cast<const Bf16*>(x.const_data_ptr());
+}
+
+FinishBlock rounding_into(at::Tensor& y) {
+  return [out = static_cast<Bf16*>(y.mutable_data_ptr()), n = y.size(1)](const ResultBlock& b) {
+    store_block(b.rows, b.columns, b.values, b.stride, out + b.row0 * n + b.column0, n);
+  };
 }
 
 }  // namespace smidgen

@@ -32,8 +32,12 @@ class BaseWeight {
   Arithmetic arithmetic() const { return arithmetic_; }
   at::ScalarType dtype() const { return scalar_type(arithmetic_); }  // of the products
 
-  virtual std::string_view format() const = 0;  // name in the registry
-  virtual size_t bytes() const = 0;             // memory held by the weights
+  // How the weights lie in memory: a name of the registry, or of the blocks they have in a file.
+  virtual std::string_view format() const = 0;
+  // The registry's name for these weights with something added to them: how a merged adapter is
+  // held.
+  virtual std::string_view changed_format() const { return format(); }
+  virtual size_t bytes() const = 0;  // memory held by the weights
 
   at::Tensor matmul(const at::Tensor& x) const;     // x [n, i]  -> x W^T [n, o]
   at::Tensor matmul_t(const at::Tensor& dy) const;  // dy [n, o] -> dy W [n, i]
@@ -67,5 +71,10 @@ class BaseWeight {
   int64_t out_features_, in_features_;
   Arithmetic arithmetic_;
 };
+
+// For formats: the elements of a bf16 tensor, and where a product of bf16 arithmetic is kept, [m,
+// n], each sum rounded once.
+const Bf16* halves(const at::Tensor& x);
+FinishBlock rounding_into(at::Tensor& y);
 
 }  // namespace smidgen

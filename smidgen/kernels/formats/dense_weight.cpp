@@ -11,7 +11,7 @@
 #include "smidgen/base/error.h"
 #include "smidgen/base/threads.h"
 #include "smidgen/kernels/bf16.h"
-#include "smidgen/kernels/block.h"
+#include "smidgen/kernels/row_product.h"
 #include "smidgen/kernels/target.h"
 
 namespace smidgen {
@@ -21,63 +21,52 @@ DenseWeight::DenseWeight(at::Tensor weights, std::string format, Arithmetic arit
       weights_(std::move(weights)),
       format_(std::move(format)) {}
 
-namespace {
-
-const Bf16* halves(const at::Tensor& t) {
-  return static_cast<const Bf16*>(t.const_data_ptr());
+bool DenseWeight::packs() const {
+  return weights_.scalar_type() == at::kBFloat16 && arithmetic() == Arithmetic::bf16 &&
+         uses_bf16_products();
 }
 
-// a [m, k] times what `pack` gives the panels of, [k, n], each sum rounded once.
-at::Tensor rounded_product(const at::Tensor& a, int64_t n, const PackPanel& pack) {
-  const at::Tensor rows = a.contiguous();
-  at::Tensor y = at::empty({rows.size(0), n}, rows.options());
-  Bf16* out = static_cast<Bf16*>(y.data_ptr());
-  multiply_packed(rows.size(0), rows.size(1), n, halves(rows), rows.size(1), pack,
-                  [&](const ResultBlock& block) {
-                    store_block(block.rows, block.columns, block.values, block.stride,
-                                out + block.row0 * n + block.column0, n);
-                  });
-  return y;
+void DenseWeight::multiply(const at::Tensor& x, int64_t row0, int64_t row1,
+                           const FinishBlock& finish) const {
+  const int64_t n = x.size(0), in = in_features();
+  if (n <= kFewRows)
+    return multiply_few_rows(n, in, row1 - row0, halves(x), in, row(row0), in, finish);
+  multiply_packed(n, in, row1 - row0, halves(x), in, panels_of_transposed(row(row0), in), finish);
 }
-
-}  // namespace
 
 at::Tensor DenseWeight::do_matmul(const at::Tensor& x, int64_t row0, int64_t row1) const {
-  if (packs(x.size(0)))
-    return rounded_product(
-        x, row1 - row0,
-        panels_of_transposed(halves(weights_) + row0 * in_features(), in_features()));
+  if (packs()) {
+    at::Tensor y = at::empty({x.size(0), row1 - row0}, x.options());
+    multiply(x.contiguous(), row0, row1, rounding_into(y));
+    return y;
+  }
   if (weights_.scalar_type() != dtype()) return BaseWeight::do_matmul(x, row0, row1);
   return at::linear(x, weights_.narrow(0, row0, row1 - row0));
 }
 
 at::Tensor DenseWeight::do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t row1) const {
-  if (packs(dy.size(0)))
-    return rounded_product(dy, in_features(),
-                           panels_of(halves(weights_) + row0 * in_features(), in_features()));
+  // For a few rows reading the weights is what takes the time, and packing reads them twice.
+  if (packs() && dy.size(0) > kFewRows) {
+    const at::Tensor rows = dy.contiguous();
+    at::Tensor dx = at::empty({rows.size(0), in_features()}, rows.options());
+    multiply_packed(rows.size(0), row1 - row0, in_features(), halves(rows), row1 - row0,
+                    panels_of(row(row0), in_features()), rounding_into(dx));
+    return dx;
+  }
   if (weights_.scalar_type() != dtype()) return BaseWeight::do_matmul_t(dy, row0, row1);
   return at::matmul(dy, weights_.narrow(0, row0, row1 - row0));
 }
 
-bool DenseWeight::packs(int64_t n) const {
-  // Below, reading the weights is what takes the time, and packing them reads them twice.
-  constexpr int64_t kFewRows = 16;
-  return weights_.scalar_type() == at::kBFloat16 && arithmetic() == Arithmetic::bf16 &&
-         uses_bf16_products() && n >= kFewRows;
-}
-
 void DenseWeight::do_matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const {
-  if (!packs(x.size(0))) return BaseWeight::do_matmul_blocks(x, finish);
-  const at::Tensor rows = x.contiguous();
-  multiply_packed(rows.size(0), in_features(), out_features(), halves(rows), in_features(),
-                  panels_of_transposed(halves(weights_), in_features()), finish);
+  if (!packs()) return BaseWeight::do_matmul_blocks(x, finish);
+  multiply(x.contiguous(), 0, out_features(), finish);
 }
 
 void DenseWeight::do_matmul_t_blocks(const at::Tensor& dy, const FinishBlock& finish) const {
-  if (!packs(dy.size(0))) return BaseWeight::do_matmul_t_blocks(dy, finish);
+  if (!packs() || dy.size(0) <= kFewRows) return BaseWeight::do_matmul_t_blocks(dy, finish);
   const at::Tensor rows = dy.contiguous();
   multiply_packed(rows.size(0), out_features(), in_features(), halves(rows), out_features(),
-                  panels_of(halves(weights_), in_features()), finish);
+                  panels_of(row(0), in_features()), finish);
 }
 
 at::Tensor DenseWeight::do_tile(int64_t row0, int64_t row1) const {

@@ -26,8 +26,11 @@ class DenseWeight final : public BaseWeight {
   at::Tensor do_rows(const at::Tensor& ids) const override;
 
  private:
-  // Whether n rows are multiplied by kernels/product.h.
-  bool packs(int64_t n) const;
+  // Whether products run on kernels/product.h and row_product.h.
+  bool packs() const;
+  // x W^T of rows [row0, row1) of W, where packs().
+  void multiply(const at::Tensor& x, int64_t row0, int64_t row1, const FinishBlock& finish) const;
+  const Bf16* row(int64_t i) const { return halves(weights_) + i * in_features(); }
   at::Tensor weights_;
   std::string format_;
 };

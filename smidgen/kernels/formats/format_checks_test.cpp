@@ -43,45 +43,6 @@ class TileOnly final : public BaseWeight {
   at::Tensor weights_;
 };
 
-// All of the interface against plain products in fp64 with `stored`, the values the format holds.
-void check_products(const BaseWeight& weight, const at::Tensor& stored) {
-  SCOPED_TRACE(testing::Message() << weight.format() << " in " << to_string(weight.arithmetic()));
-  const bool bf16 = weight.arithmetic() == Arithmetic::bf16;
-  const double bound = bf16 ? 2e-2 : 1e-5;
-  const at::Tensor w = stored.to(at::kDouble);
-  for (int64_t n : {1, 5}) {
-    for (at::ScalarType given : {at::kFloat, at::kBFloat16}) {
-      const at::Tensor x = normal({n, kIn}).to(given), dy = normal({n, kOut}).to(given);
-      const at::Tensor y = weight.matmul(x), dx = weight.matmul_t(dy);
-      EXPECT_EQ(y.scalar_type(), weight.dtype());
-      EXPECT_EQ(dx.scalar_type(), weight.dtype());
-      EXPECT_LT(worst(y, x.to(at::kDouble).matmul(w.t())), bound);
-      EXPECT_LT(worst(dx, dy.to(at::kDouble).matmul(w)), bound);
-      const at::Tensor part = weight.matmul_rows(x, 30, 570);
-      EXPECT_LT(worst(part, x.to(at::kDouble).matmul(w.narrow(0, 30, 540).t())), bound);
-      const at::Tensor back = weight.matmul_t_rows(dy.narrow(1, 0, 540), 30, 570);
-      EXPECT_LT(worst(back, dy.narrow(1, 0, 540).to(at::kDouble).matmul(w.narrow(0, 30, 540))),
-                bound);
-    }
-  }
-  EXPECT_TRUE(torch::equal(weight.tile(7, 9), stored.narrow(0, 7, 2)));
-  EXPECT_EQ(weight.tile(7, 7).size(0), 0);
-  const at::Tensor ids = torch::tensor(std::vector<int64_t>{599, 0, 0, 44});
-  EXPECT_TRUE(torch::equal(weight.rows(ids), stored.index_select(0, ids)));
-  EXPECT_LT(worst(weight.row_norms(), w.square().sum(1).sqrt()), 1e-6);
-
-  at::Tensor tile = weight.tile(0, 2);
-  tile.zero_();
-  EXPECT_TRUE(torch::equal(weight.tile(0, 2), stored.narrow(0, 0, 2))) << "a tile is a copy";
-
-  EXPECT_THROW(weight.matmul(normal({2, kIn + 1})), Error);
-  EXPECT_THROW(weight.matmul_t(normal({2, kIn})), Error);
-  EXPECT_THROW(weight.matmul_rows(normal({2, kIn}), 5, kOut + 1), Error);
-  EXPECT_THROW(weight.tile(-1, 2), Error);
-  EXPECT_THROW(weight.rows(torch::tensor(std::vector<int64_t>{kOut})), Error);
-  EXPECT_THROW(weight.rows(torch::tensor(std::vector<int64_t>{-1})), Error);
-}
-
 TEST(BaseWeight, DefaultsThroughTheTile) {
   const at::Tensor w = normal({kOut, kIn});
   check_products(TileOnly(w, Arithmetic::fp32), w);
@@ -134,6 +95,45 @@ TEST(WeightFormats, NamesAndAliases) {
 }
 
 }  // namespace
+
+void check_products(const BaseWeight& weight, const at::Tensor& stored) {
+  SCOPED_TRACE(testing::Message() << weight.format() << " in " << to_string(weight.arithmetic()));
+  const int64_t in = weight.in_features();
+  const bool bf16 = weight.arithmetic() == Arithmetic::bf16;
+  const double bound = bf16 ? 2e-2 : 1e-5;
+  const at::Tensor w = stored.to(at::kDouble);
+  for (int64_t n : {1, 5}) {
+    for (at::ScalarType given : {at::kFloat, at::kBFloat16}) {
+      const at::Tensor x = normal({n, in}).to(given), dy = normal({n, kOut}).to(given);
+      const at::Tensor y = weight.matmul(x), dx = weight.matmul_t(dy);
+      EXPECT_EQ(y.scalar_type(), weight.dtype());
+      EXPECT_EQ(dx.scalar_type(), weight.dtype());
+      EXPECT_LT(worst(y, x.to(at::kDouble).matmul(w.t())), bound);
+      EXPECT_LT(worst(dx, dy.to(at::kDouble).matmul(w)), bound);
+      const at::Tensor part = weight.matmul_rows(x, 30, 570);
+      EXPECT_LT(worst(part, x.to(at::kDouble).matmul(w.narrow(0, 30, 540).t())), bound);
+      const at::Tensor back = weight.matmul_t_rows(dy.narrow(1, 0, 540), 30, 570);
+      EXPECT_LT(worst(back, dy.narrow(1, 0, 540).to(at::kDouble).matmul(w.narrow(0, 30, 540))),
+                bound);
+    }
+  }
+  EXPECT_TRUE(torch::equal(weight.tile(7, 9), stored.narrow(0, 7, 2)));
+  EXPECT_EQ(weight.tile(7, 7).size(0), 0);
+  const at::Tensor ids = torch::tensor(std::vector<int64_t>{599, 0, 0, 44});
+  EXPECT_TRUE(torch::equal(weight.rows(ids), stored.index_select(0, ids)));
+  EXPECT_LT(worst(weight.row_norms(), w.square().sum(1).sqrt()), 1e-6);
+
+  at::Tensor tile = weight.tile(0, 2);
+  tile.zero_();
+  EXPECT_TRUE(torch::equal(weight.tile(0, 2), stored.narrow(0, 0, 2))) << "a tile is a copy";
+
+  EXPECT_THROW(weight.matmul(normal({2, in + 1})), Error);
+  EXPECT_THROW(weight.matmul_t(normal({2, in})), Error);
+  EXPECT_THROW(weight.matmul_rows(normal({2, in}), 5, kOut + 1), Error);
+  EXPECT_THROW(weight.tile(-1, 2), Error);
+  EXPECT_THROW(weight.rows(torch::tensor(std::vector<int64_t>{kOut})), Error);
+  EXPECT_THROW(weight.rows(torch::tensor(std::vector<int64_t>{-1})), Error);
+}
 
 void expect_weight_format(const std::string& name, double relative, bool keeps_source) {
   torch::manual_seed(1);

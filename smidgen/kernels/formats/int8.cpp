@@ -16,7 +16,6 @@
 #include "smidgen/base/error.h"
 #include "smidgen/base/log.h"
 #include "smidgen/base/threads.h"
-#include "smidgen/kernels/block.h"
 #include "smidgen/kernels/formats/registry.h"
 #include "smidgen/kernels/int8_product.h"
 #include "smidgen/kernels/target.h"
@@ -48,13 +47,13 @@ class Int8Weight final : public BaseWeight {
   at::Tensor do_matmul(const at::Tensor& x, int64_t row0, int64_t row1) const override {
     if (!multiplies(in_features())) return BaseWeight::do_matmul(x, row0, row1);
     at::Tensor y = at::empty({x.size(0), row1 - row0}, x.options());
-    forward(x, row0, row1, storing(y));
+    forward(x, row0, row1, rounding_into(y));
     return y;
   }
   at::Tensor do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t row1) const override {
     if (!multiplies(row1 - row0)) return BaseWeight::do_matmul_t(dy, row0, row1);
     at::Tensor dx = at::empty({dy.size(0), in_features()}, dy.options());
-    backward(dy, row0, row1, storing(dx));
+    backward(dy, row0, row1, rounding_into(dx));
     return dx;
   }
   void do_matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const override {
@@ -81,16 +80,9 @@ class Int8Weight final : public BaseWeight {
   }
   const int8_t* row_of(int64_t row) const { return values_.data() + row * in_features(); }
 
-  static FinishBlock storing(at::Tensor& y) {
-    Bf16* out = static_cast<Bf16*>(y.data_ptr());
-    return [out, n = y.size(1)](const ResultBlock& b) {
-      store_block(b.rows, b.columns, b.values, b.stride, out + b.row0 * n + b.column0, n);
-    };
-  }
   static Int8Rows rounded(const at::Tensor& x, const float* factors) {
     const at::Tensor rows = x.contiguous();
-    return to_int8_rows(rows.size(0), rows.size(1), static_cast<const Bf16*>(rows.const_data_ptr()),
-                        rows.size(1), factors);
+    return to_int8_rows(rows.size(0), rows.size(1), halves(rows), rows.size(1), factors);
   }
   void forward(const at::Tensor& x, int64_t row0, int64_t row1, const FinishBlock& finish) const {
     multiply_int8(rounded(x, nullptr), row1 - row0,

@@ -26,6 +26,12 @@ WeightSource weight_source(const TensorView& view, std::string name) {
   source.read = [view](int64_t row0, int64_t row1, float* out) {
     to_f32_rows(view, row0, row1, {out, static_cast<size_t>((row1 - row0) * view.shape[1])});
   };
+  const FormatInfo& type = info(view.format);
+  source.formats = {view.format};
+  source.stored = [format = view.format, first = view.bytes.data(),
+                   size = view.shape[1] / type.elements * type.bytes](int64_t row) {
+    return StoredRow{format, first + row * size};
+  };
   return source;
 }
 
@@ -44,6 +50,7 @@ WeightSource transposed_source(const TensorView& view, std::string name,
   }
   WeightSource source = weight_source(view, std::move(name), std::move(store));
   std::swap(source.rows, source.columns);
+  source.stored = nullptr;
   source.read = [view, size = type.bytes](int64_t row0, int64_t row1, float* out) {
     const int64_t columns = view.shape[0], rows = view.shape[1], n = row1 - row0;
     std::vector<float> strip(static_cast<size_t>(n));
@@ -73,6 +80,12 @@ WeightSource permute_rows(WeightSource source, std::vector<int64_t> order) {
   }
   WeightSource permuted{static_cast<int64_t>(order.size()), source.columns, nullptr, source.name,
                         source.release};
+  permuted.formats = source.formats;
+  if (source.stored) {
+    permuted.stored = [inner = source.stored, order](int64_t row) {
+      return inner(order[static_cast<size_t>(row)]);
+    };
+  }
   permuted.read = [inner = std::move(source), order = std::move(order)](int64_t row0, int64_t row1,
                                                                         float* out) {
     // Neighbours that stay neighbours are read together.
@@ -92,6 +105,7 @@ WeightSource concatenate_rows(std::vector<WeightSource> parts) {
   SMIDGEN_ASSERT(!parts.empty());
   if (parts.size() == 1) return std::move(parts[0]);
   WeightSource whole{0, parts[0].columns, nullptr, parts[0].name};
+  whole.formats.clear();
   for (size_t i = 0; i < parts.size(); ++i) {
     if (parts[i].columns != whole.columns) {
       throw Error(
@@ -100,6 +114,11 @@ WeightSource concatenate_rows(std::vector<WeightSource> parts) {
           str(parts[0].name, ", ", parts[i].name));
     }
     whole.rows += parts[i].rows;
+    whole.parts.push_back(parts[i].rows);
+    for (const Format format : parts[i].formats) {
+      if (std::find(whole.formats.begin(), whole.formats.end(), format) == whole.formats.end())
+        whole.formats.push_back(format);
+    }
     if (i > 0) whole.name += "+" + parts[i].name;
   }
   const bool mapped =
@@ -109,6 +128,13 @@ WeightSource concatenate_rows(std::vector<WeightSource> parts) {
       for (const WeightSource& part : parts) {
         if (part.release) part.release();
       }
+    };
+  }
+  if (std::all_of(parts.begin(), parts.end(), [](const WeightSource& p) { return !!p.stored; })) {
+    whole.stored = [parts](int64_t row) {
+      size_t part = 0;
+      for (; row >= parts[part].rows; ++part) row -= parts[part].rows;
+      return parts[part].stored(row);
     };
   }
   whole.read = [parts = std::move(parts)](int64_t row0, int64_t row1, float* out) {

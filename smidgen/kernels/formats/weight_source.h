@@ -14,6 +14,12 @@
 
 namespace smidgen {
 
+// A row in its stored format, at any alignment.
+struct StoredRow {
+  Format format;
+  const std::byte* bytes;
+};
+
 // `read(row0, row1, out)` writes rows [row0, row1) as fp32, row major, to `out`. It is called from
 // several threads at once for disjoint ranges.
 struct WeightSource {
@@ -23,6 +29,14 @@ struct WeightSource {
   // Lets go of the memory that pages of the file take up once they were read. Null where nothing is
   // mapped.
   std::function<void()> release = nullptr;
+  // How its values are stored, without repeats.
+  std::vector<Format> formats = {Format::f32};
+  // Where a row's values lie as they are, for formats that keep them so; valid as long as the
+  // source is kept. Null where the values are those of no stored row.
+  std::function<StoredRow(int64_t row)> stored = nullptr;
+  // Rows of each of the tensors that it joins, for formats that look at a tensor as a whole. Empty:
+  // one tensor.
+  std::vector<int64_t> parts = {};
 };
 
 // A stored tensor [rows, columns] of any floating or block format. The bytes must outlive the

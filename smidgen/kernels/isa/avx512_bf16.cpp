@@ -1,5 +1,6 @@
 // Tile kernels with AVX512_BF16's dot products. Compiled with flags of its own (cmake/Isa.cmake):
 // nothing here may run before the machine was asked.
+#include "smidgen/kernels/row_product.h"
 #include "smidgen/kernels/tile_product.h"
 
 #if defined(__AVX512BF16__)
@@ -190,16 +191,68 @@ void pack_transposed(int64_t k, int64_t columns, const Bf16* bt, int64_t ldb, Bf
 
 constexpr TileKernels kKernels{multiply, multiply_panels, pack, pack_transposed};
 
+// Sums of `Rows` rows of A with 16 rows of W, which are turned in registers: the sums of multiply()
+// in its order.
+template <int Rows>
+void dot_rows(int64_t k, const Bf16* a, int64_t lda, const Bf16* w, int64_t ldw, int64_t columns,
+              const Bf16* next, float* c, int64_t ldc) {
+  __m512 sums[Rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) sums[r] = _mm512_setzero_ps();
+  for (int64_t i = 0; i < k; i += 32) {
+    const int64_t left = std::min<int64_t>(32, k - i);
+    const auto mask = static_cast<__mmask32>(left == 32 ? ~0u : (1u << left) - 1);
+    __m512i x[16];
+    for (int64_t r = 0; r < 16; ++r) {
+      x[r] = r < columns ? _mm512_maskz_loadu_epi16(mask, w + r * ldw + i) : _mm512_setzero_si512();
+      _mm_prefetch(reinterpret_cast<const char*>(next + r * 32), _MM_HINT_T1);
+    }
+    next += 16 * 32;
+    transpose(x);
+    if (left == 32) {
+#pragma GCC unroll 16
+      for (int p = 0; p < 16; ++p) {
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r)
+          sums[r] = add_pairs(sums[r], pair_of(a + r * lda + i + 2 * p), x[p]);
+      }
+      continue;
+    }
+    for (int64_t p = 0; p < (left + 1) / 2; ++p) {
+      for (int r = 0; r < Rows; ++r) {
+        const Bf16* at = a + r * lda + i + 2 * p;
+        sums[r] =
+            add_pairs(sums[r], 2 * p + 2 <= left ? pair_of(at) : _mm512_set1_epi32(at->bits), x[p]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) _mm512_storeu_ps(c + r * ldc, sums[r]);
+}
+
+template <size_t... Rows>
+constexpr auto row_kernels(std::index_sequence<Rows...>) {
+  return RowKernels{{dot_rows<int(Rows) + 1>...}};
+}
+constexpr RowKernels kRowKernels = row_kernels(std::make_index_sequence<kFewRows>());
+
 }  // namespace
 
 const TileKernels* avx512_bf16_tile_kernels() {
   return &kKernels;
 }
 
+const RowKernels* avx512_bf16_row_kernels() {
+  return &kRowKernels;
+}
+
 }  // namespace smidgen
 #else
 namespace smidgen {
 const TileKernels* avx512_bf16_tile_kernels() {
+  return nullptr;
+}
+const RowKernels* avx512_bf16_row_kernels() {
   return nullptr;
 }
 }  // namespace smidgen
