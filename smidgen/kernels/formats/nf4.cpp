@@ -28,6 +28,7 @@
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/threads.h"
+#include "smidgen/kernels/formats/nf4_block.h"
 #include "smidgen/kernels/formats/packed_weight.h"
 #include "smidgen/kernels/formats/registry.h"
 
@@ -237,6 +238,14 @@ class Nf4Weight final : public PackedWeight {
       T values[16];
       for (size_t c = 0; c < 16; ++c) values[c] = round(kValues[c] * scale);
       const uint8_t* codes = tensor.codes.data() + i / 2;
+      if constexpr (std::is_same_v<T, Bf16>) {
+        if (i % kBlock == 0 && stop - i == kBlock) {
+          nf4_block(codes, values, out);
+          out += kBlock;
+          i = stop;
+          continue;
+        }
+      }
       if (i % 2 == 1) {
         *out++ = values[*codes++ & 15];
         ++i;

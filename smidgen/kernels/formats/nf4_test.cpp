@@ -9,6 +9,7 @@
 #include "smidgen/kernels/formats/format_checks_test.h"
 #include "smidgen/kernels/formats/golden_nf4.h"
 #include "smidgen/kernels/formats/registry.h"
+#include "smidgen/kernels/target.h"
 
 namespace smidgen {
 namespace {
@@ -54,6 +55,20 @@ TEST(Nf4Format, HoldsEveryLawOfAFormat) {
       check_products(*weight, values);
     }
   }
+}
+
+TEST(Nf4Format, ProductsEqualThoseOfTheRoundedValuesBitForBit) {
+  for (const std::string& target : kernel_targets()) {
+    force_kernel_target(target);
+    for (const int64_t columns : {640, 333}) {
+      const auto weight = packed(weight_source(torch::randn({150, columns})), Arithmetic::bf16);
+      // Products with a unit matrix are the values.
+      const at::Tensor rounded = weight->tile(0, 150).to(at::kBFloat16);
+      EXPECT_TRUE(torch::equal(weight->matmul(torch::eye(columns)).t(), rounded)) << target;
+      EXPECT_TRUE(torch::equal(weight->matmul_t(torch::eye(150)), rounded)) << target;
+    }
+  }
+  force_kernel_target("");
 }
 
 TEST(Nf4Format, TakesFourBitsAndAnEighth) {
