@@ -1,7 +1,11 @@
 #include "smidgen/kernels/formats/block_weight.h"
 
+#include <algorithm>
+
 #include "smidgen/base/error.h"
+#include "smidgen/kernels/block_product.h"
 #include "smidgen/kernels/formats/unpack_row.h"
+#include "smidgen/kernels/row_product.h"
 
 namespace smidgen {
 
@@ -30,6 +34,16 @@ void BlockWeight::unpack(int64_t row, int64_t begin, int64_t end, float* out) co
 void BlockWeight::unpack(int64_t row, int64_t begin, int64_t end, Bf16* out) const {
   const auto i = static_cast<size_t>(row);
   unpack_row(formats_[i], rows_[i], begin, end, out);
+}
+
+void BlockWeight::do_matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const {
+  const bool few = x.size(0) <= kFewRows && arithmetic() == Arithmetic::bf16 &&
+                   std::all_of(source_.formats.begin(), source_.formats.end(), has_block_product);
+  if (!few) return PackedWeight::do_matmul_blocks(x, finish);
+  const at::Tensor rows = x.contiguous();
+  const FixedRows fixed = to_fixed(rows.size(0), in_features(),
+                                   static_cast<const Bf16*>(rows.const_data_ptr()), in_features());
+  multiply_blocks(fixed, {rows_, formats_}, finish);
 }
 
 }  // namespace smidgen

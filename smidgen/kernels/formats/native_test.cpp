@@ -9,9 +9,11 @@
 
 #include "smidgen/base/rng.h"
 #include "smidgen/io/dequantise.h"
+#include "smidgen/kernels/block_product.h"
 #include "smidgen/kernels/formats/format_checks_test.h"
 #include "smidgen/kernels/formats/registry.h"
 #include "smidgen/kernels/formats/unpack_row.h"
+#include "smidgen/kernels/row_product.h"
 #include "smidgen/kernels/target.h"
 
 namespace smidgen {
@@ -163,6 +165,37 @@ TEST(NativeFormat, ProductsEqualThoseOfTheUnpackedMatrixBitForBit) {
     }
     const at::Tensor part = packed->matmul_rows(x, 100, 230);
     EXPECT_TRUE(torch::equal(part, packed->matmul(x).narrow(1, 100, 130)));
+  }
+}
+
+// Generation's product: of the weights as they are, not rounded to bf16, row by row.
+TEST(NativeFormat, AFewRowsMeetTheExactWeights) {
+  const int64_t rows = 70, columns = 512;
+  for (const Format format : {Format::q4_1, Format::q6_k}) {
+    if (!has_block_product(format)) GTEST_SKIP() << "no dot products of eight bits here";
+    const std::vector<std::byte> bytes = blocks(format, rows, columns);
+    const auto weight = find_weight_format("native").pack(
+        weight_source({format, {rows, columns}, bytes}, "w"), Arithmetic::bf16);
+    const auto product = [&](const at::Tensor& x) {
+      at::Tensor y = torch::zeros({x.size(0), rows});
+      weight->matmul_blocks(x, [&](const ResultBlock& b) {
+        for (int64_t r = 0; r < b.rows; ++r)
+          std::copy_n(b.values + r * b.stride, b.columns,
+                      y.data_ptr<float>() + (b.row0 + r) * rows + b.column0);
+      });
+      return y;
+    };
+    const at::Tensor x = torch::randn({kFewRows, columns}).to(at::kBFloat16);
+    const at::Tensor few = product(x),
+                     exact =
+                         torch::matmul(x.to(at::kDouble),
+                                       decoded(format, bytes, rows, columns).to(at::kDouble).t());
+    const auto off = [&](const at::Tensor& y) {
+      return ((y - exact).abs().max() / exact.abs().max()).item<double>();
+    };
+    EXPECT_LT(off(few), 1e-4) << "rounding the weights would cost more";
+    EXPECT_GT(off(product(torch::cat({x, x})).narrow(0, 0, kFewRows)), 1e-4);
+    EXPECT_TRUE(torch::equal(product(x.narrow(0, 2, 1))[0], few[2]));
   }
 }
 
