@@ -123,6 +123,7 @@ void run_bench(const Invocation& invocation) {
                  {"tokens_per_s_least", count / times.most},
                  {"tokens_per_s_most", count / times.least},
                  {"peak_mb", static_cast<double>(peak_rss()) / (1 << 20)},
+                 {"activation_mb", static_cast<double>(times.activations) / (1 << 20)},
                  {"step_s", times.seconds},
                  {"losses", times.losses},
                  {"trainable", adapter->store().trainable_elements()},
