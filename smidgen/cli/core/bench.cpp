@@ -21,6 +21,7 @@ struct BenchConfig {
   ModelConfig model;
   OneOf method{"lora"};
   OptimizerConfig optimizer;
+  MemoryPlan memory;
   std::string tokens = "2x512";
   std::optional<fs::path> ids_file;
   int64_t steps = 6, skip = 3, seed = 0;
@@ -41,6 +42,7 @@ void fields(V& v, BenchConfig& c) {
   v("step_only", c.step_only,
     {.help = "Do not measure how fast the step's products run alone, which gemm_share needs"});
   fields(v, c.optimizer);
+  fields(v, c.memory);
   v.oneof("method", c.method, "method", {.help = "What is trained"});
 }
 
@@ -104,6 +106,7 @@ void run_bench(const Invocation& invocation) {
   LoadedModel loaded = open_detached(
       config.model.choice, {.dtype = config.model.dtype, .base_format = config.model.base_format});
   Model& model = *loaded.model;
+  model.set_memory(config.memory);
   const auto seed = static_cast<uint64_t>(config.seed);
   const auto adapter = Adapter::create(model, config.method.name, config.method.config, seed);
   StepBench bench;
