@@ -1,4 +1,4 @@
-"""One timed run of HF PEFT: LoRA steps of a causal model on random ids. Prints one line of JSON. Run by bench/step.py."""
+"""One timed run of HF PEFT: LoRA steps of a causal model on random ids. Prints one line of JSON. Run by bench/step.py and bench/memory.py."""
 
 import argparse
 import contextlib
@@ -15,6 +15,7 @@ parser.add_argument("--model", required=True)
 parser.add_argument("--ids", required=True, help="JSON file: steps of batches of rows of ids")
 parser.add_argument("--mode", choices=["fp32", "bf16", "autocast"], required=True)
 parser.add_argument("--compile", action="store_true")
+parser.add_argument("--checkpoint", action="store_true", help="gradient checkpointing")
 parser.add_argument("--rank", type=int, default=8)
 parser.add_argument("--skip", type=int, default=3)
 args = parser.parse_args()
@@ -26,6 +27,8 @@ dtype = torch.bfloat16 if args.mode == "bf16" else torch.float32
 model = AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype, attn_implementation="sdpa")
 model = get_peft_model(model, LoraConfig(r=args.rank, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
 model.train()
+if args.checkpoint:
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 run = torch.compile(model) if args.compile else model
 optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-4, weight_decay=0.0)
 cast = torch.autocast("cpu", torch.bfloat16) if args.mode == "autocast" else contextlib.nullcontext()

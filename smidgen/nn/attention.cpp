@@ -168,8 +168,11 @@ struct FlashFunction : Function<FlashFunction> {
                          rows_of<T>(out), log_sums.data_ptr<float>());
     });
     if (recording) {
+      // Values that are columns of a product from which q and k were turned away would keep all of
+      // its memory.
+      const bool alone = !v.is_contiguous() && !v.storage().is_alias_of(q.storage());
       // `out` is an output: saved through the context so that its graph does not hold itself.
-      ctx->save_for_backward({q, k, v, out, log_sums});
+      ctx->save_for_backward({q, k, alone ? v.contiguous() : v, out, log_sums});
       const auto keep = [&](const char* name, std::span<const int64_t> values) {
         ctx->saved_data[name] = std::vector<int64_t>(values.begin(), values.end());
       };

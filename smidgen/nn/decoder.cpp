@@ -1,5 +1,8 @@
 #include "smidgen/nn/decoder.h"
 
+#include <algorithm>
+#include <tuple>
+
 #include <torch/torch.h>
 
 #include "smidgen/base/error.h"
@@ -62,24 +65,50 @@ int64_t longest(const Stream& stream) {
 
 }  // namespace
 
-Decoder::Heads Decoder::heads(const Block& block, const at::Tensor& x, const Rows& rows) const {
-  const int64_t n = x.size(0), hd = spec_.head_dim, q = spec_.heads * hd, kv = spec_.kv_heads * hd;
-  const at::Tensor qkv = block.qkv->forward(x, rows);
+bool Decoder::lean() const {
+  return memory_.mode == MemoryMode::lean && at::GradMode::is_enabled();
+}
+
+at::Tensor Decoder::normed(const NormHost& norm, const at::Tensor& x, const Rows& rows,
+                           at::ScalarType out) const {
+  if (!lean()) return norm.forward(x, rows, out);
+  return recompute([&norm, rows, out](const at::Tensor& y) { return norm.forward(y, rows, out); },
+                   x, norm.parameters(rows));
+}
+
+Decoder::Fork Decoder::fork(const NormHost* norm, const at::Tensor& x, const at::Tensor& kept,
+                            const Rows& rows) const {
+  const at::ScalarType dtype = scalar_type(arithmetic_);
+  if (!norm) return {x.to(dtype), x, {}};
+  Fork made;
+  std::tie(made.read, made.beside) = norm->fork(x, rows, dtype, kept);
+  if (kept.defined()) {
+    made.remake = {{kept}, [norm, rows, dtype](const Tensors& from) {
+                     return norm->forward(from[0].to(at::kFloat), rows, dtype);
+                   }};
+  }
+  return made;
+}
+
+Decoder::Heads Decoder::heads(const Block& block, const Fork& x, const Rows& rows) const {
+  const int64_t n = x.read.size(0), hd = spec_.head_dim, q = spec_.heads * hd,
+                kv = spec_.kv_heads * hd;
+  const at::Tensor qkv = block.qkv->forward(x.read, rows, x.remake);
   if (interleaved_) {
     const at::Tensor parts = qkv.view({n, spec_.heads, 3, hd});
     return {parts.select(2, 0), parts.select(2, 1), parts.select(2, 2)};
   }
   const auto split = qkv.split_with_sizes({q, kv, kv}, 1);
-  const auto normed = [&](const NormHost* norm, const at::Tensor& part) {
-    return norm ? norm->forward(part, rows, qkv.scalar_type()) : part;
+  const auto by = [&](const NormHost* norm, const at::Tensor& part) {
+    return norm ? normed(*norm, part, rows, qkv.scalar_type()) : part;
   };
-  return {normed(block.query_norm, split[0]).reshape({n, spec_.heads, hd}),
-          normed(block.key_norm, split[1]).reshape({n, spec_.kv_heads, hd}),
+  return {by(block.query_norm, split[0]).reshape({n, spec_.heads, hd}),
+          by(block.key_norm, split[1]).reshape({n, spec_.kv_heads, hd}),
           split[2].reshape({n, spec_.kv_heads, hd})};
 }
 
-at::Tensor Decoder::attend(const Block& block, int64_t layer, const at::Tensor& x,
-                           const Stream& stream, KvCache* cache) const {
+at::Tensor Decoder::attend(const Block& block, int64_t layer, const Fork& x, const Stream& stream,
+                           KvCache* cache) const {
   const int64_t n = stream.size(), wide = spec_.heads * spec_.head_dim;
   Heads h = heads(block, x, *stream.rows);
   if (cache) return attend_cached(block, layer, h, stream, *cache).reshape({n, wide});
@@ -145,15 +174,22 @@ bool Decoder::starts_anew(int64_t have, int64_t want) const {
   return false;
 }
 
-at::Tensor Decoder::inner(const Mlp& mlp, const at::Tensor& x, const Rows& rows) const {
-  const at::Tensor up = mlp.up->forward(x, rows);
-  return gated_ ? gated(spec_.activation, up) : activate(spec_.activation, up);
+Decoder::Inner Decoder::inner(const Mlp& mlp, const at::Tensor& x, const Rows& rows,
+                              const Remake& remake) const {
+  const auto act = [gated = gated_, f = spec_.activation](const at::Tensor& up) {
+    return gated ? smidgen::gated(f, up) : activate(f, up);
+  };
+  const at::Tensor up = mlp.up->forward(x, rows, remake);
+  if (!lean()) return {act(up), {}};
+  return {act(up), {{up.detach()}, [act](const Tensors& from) { return act(from[0]); }}};
 }
 
 // y = sum over the k likeliest experts e of p_e expert_e(x), p = softmax(router(x)) in fp32,
 // divided by the sum of the k where the family says so (Shazeer et al. 2017, arXiv 1701.06538).
-at::Tensor Decoder::mix(const Block& block, const at::Tensor& x, const Rows& rows) const {
-  const at::Tensor shares = at::softmax(block.router->forward(x, rows).to(at::kFloat), -1);
+at::Tensor Decoder::mix(const Block& block, const Fork& input, const Rows& rows) const {
+  const at::Tensor& x = input.read;
+  const at::Tensor shares =
+      at::softmax(block.router->forward(x, rows, input.remake).to(at::kFloat), -1);
   auto [top, chosen] = shares.topk(spec_.experts_used, -1);
   if (spec_.normalise_experts) top = top / top.sum(-1, true);
   at::Tensor y = at::zeros(x.sizes(), x.options().dtype(at::kFloat));
@@ -164,52 +200,79 @@ at::Tensor Decoder::mix(const Block& block, const at::Tensor& x, const Rows& row
     const at::Tensor share = top.index({row, hits.select(1, 1)}).unsqueeze(1);
     const Mlp& expert = block.experts[static_cast<size_t>(e)];
     const Rows some = select(rows, row);
-    const at::Tensor part = expert.down->forward(inner(expert, x.index_select(0, row), some), some);
+    const Inner in = inner(expert, x.index_select(0, row), some);
+    const at::Tensor part = expert.down->forward(in.value, some, in.remake);
     y = y.index_add(0, row, part.to(at::kFloat) * share);
   }
   return y;
 }
 
-at::Tensor Decoder::join(const at::Tensor& stream, const LinearGroup& last, const at::Tensor& y,
+at::Tensor Decoder::join(const at::Tensor& stream, const LinearGroup& last, const Inner& y,
                          const NormHost* post, const Rows& rows) const {
-  if (!post) return last.add_to(stream, y, rows, spec_.residual_scale);
-  return join(stream, last.forward(y, rows), post, rows);
+  if (!post) return last.add_to(stream, y.value, rows, spec_.residual_scale, y.remake);
+  return join(stream, last.forward(y.value, rows, y.remake), post, rows);
 }
 
 at::Tensor Decoder::join(const at::Tensor& stream, const at::Tensor& y, const NormHost* post,
                          const Rows& rows) const {
-  const at::Tensor z = post ? post->forward(y, rows) : y;
+  const at::Tensor z = post ? normed(*post, y, rows, at::kFloat) : y;
   return stream + (spec_.residual_scale == 1 ? z : z * spec_.residual_scale);
+}
+
+at::Tensor Decoder::run_block(size_t layer, const at::Tensor& x, const Stream& stream,
+                              KvCache* cache) const {
+  const Block& block = blocks_[layer];
+  const Rows& rows = *stream.rows;
+  const auto kept = [&](const at::Tensor& y) {
+    return lean() ? y.detach().to(scalar_type(arithmetic_)) : at::Tensor();
+  };
+  const at::Tensor kept_x = kept(x);
+  const Fork before = fork(block.attention_norm, x, kept_x, rows);
+  const at::Tensor mixed = attend(block, static_cast<int64_t>(layer), before, stream, cache);
+  const at::Tensor attended =
+      join(before.beside, *block.out, Inner{mixed, {}}, block.post_attention_norm, rows);
+  const Fork after = spec_.parallel ? fork(block.mlp_norm, before.beside, kept_x, rows)
+                                    : fork(block.mlp_norm, attended, kept(attended), rows);
+  const at::Tensor& onto = spec_.parallel ? attended : after.beside;
+  if (block.router) return join(onto, mix(block, after, rows), block.post_mlp_norm, rows);
+  return join(onto, *block.mlp.down, inner(block.mlp, after.read, rows, after.remake),
+              block.post_mlp_norm, rows);
+}
+
+Tensors Decoder::parameters(const Block& block, const Rows& rows) const {
+  Tensors all;
+  for (size_t i = block.first_host; i < block.last_host; ++i) {
+    for (const at::Tensor& p : hosts()[i]->parameters(rows)) {
+      if (std::none_of(all.begin(), all.end(), [&](const at::Tensor& q) { return q.is_same(p); }))
+        all.push_back(p);
+    }
+  }
+  return all;
+}
+
+at::Tensor Decoder::pass(size_t layer, const at::Tensor& x, const Stream& stream,
+                         KvCache* cache) const {
+  const bool again = memory_.mode == MemoryMode::checkpoint && !cache &&
+                     static_cast<int64_t>(layer) % memory_.checkpoint_every == 0;
+  if (!again) return run_block(layer, x, stream, cache);
+  // The stream by value: the backward pass may outlive the caller's batch.
+  return recompute(
+      [this, layer, stream](const at::Tensor& y) { return run_block(layer, y, stream, nullptr); },
+      x, parameters(blocks_[layer], *stream.rows));
 }
 
 at::Tensor Decoder::forward(const Stream& stream, KvCache* cache) const {
   SMIDGEN_ASSERT(!cache || cache->sequences() == stream.sequences());
   check_stream(stream, cache);
-  const Rows& rows = *stream.rows;
-  const at::ScalarType dtype = scalar_type(arithmetic_);
-  // What a part of the block reads, and the stream that goes on beside it.
-  const auto fork = [&](const NormHost* norm, const at::Tensor& x) {
-    return norm ? norm->fork(x, rows, dtype) : std::pair(x.to(dtype), x);
-  };
   at::Tensor x = embed(stream);
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    const Block& block = blocks_[i];
-    const auto [read, before] = fork(block.attention_norm, x);
-    const at::Tensor mixed = attend(block, static_cast<int64_t>(i), read, stream, cache);
-    const at::Tensor attended = join(before, *block.out, mixed, block.post_attention_norm, rows);
-    const auto [h, beside] = fork(block.mlp_norm, spec_.parallel ? before : attended);
-    const at::Tensor& onto = spec_.parallel ? attended : beside;
-    x = block.router
-            ? join(onto, mix(block, h, rows), block.post_mlp_norm, rows)
-            : join(onto, *block.mlp.down, inner(block.mlp, h, rows), block.post_mlp_norm, rows);
-  }
+  for (size_t i = 0; i < blocks_.size(); ++i) x = pass(i, x, stream, cache);
   if (cache) {
     for (int64_t s = 0; s < stream.sequences(); ++s) {
       cache->advance(
           s, stream.starts[static_cast<size_t>(s) + 1] - stream.starts[static_cast<size_t>(s)]);
     }
   }
-  return norm_->forward(x, rows);
+  return norm_->forward(x, *stream.rows);
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden, const Rows& rows) const {

@@ -39,6 +39,7 @@ class Decoder : public Model {
     Mlp mlp;
     LinearGroup* router = nullptr;
     std::vector<Mlp> experts;
+    size_t first_host = 0, last_host = 0;  // of hosts(), the last one not included
   };
   struct Heads {
     at::Tensor q, k, v;  // [n, h, head_dim]
@@ -55,16 +56,37 @@ class Decoder : public Model {
   // decoder.cpp
   void check_stream(const Stream& stream, const KvCache* cache) const;
   at::Tensor embed(const Stream& stream) const;
-  Heads heads(const Block& block, const at::Tensor& x, const Rows& rows) const;
-  at::Tensor attend(const Block& block, int64_t layer, const at::Tensor& x, const Stream& stream,
+  // The stream after a block: run_block, or the same computed again in the backward pass.
+  at::Tensor pass(size_t layer, const at::Tensor& x, const Stream& stream, KvCache* cache) const;
+  at::Tensor run_block(size_t layer, const at::Tensor& x, const Stream& stream,
+                       KvCache* cache) const;
+  Tensors parameters(const Block& block, const Rows& rows) const;
+  // True where this pass keeps as little as is cheap.
+  bool lean() const;
+  // What a part of a block reads, how it is made again, and the stream that goes on beside it.
+  struct Fork {
+    at::Tensor read, beside;
+    Remake remake;
+  };
+  Fork fork(const NormHost* norm, const at::Tensor& x, const at::Tensor& kept,
+            const Rows& rows) const;
+  at::Tensor normed(const NormHost& norm, const at::Tensor& x, const Rows& rows,
+                    at::ScalarType out) const;
+  Heads heads(const Block& block, const Fork& x, const Rows& rows) const;
+  at::Tensor attend(const Block& block, int64_t layer, const Fork& x, const Stream& stream,
                     KvCache* cache) const;
   at::Tensor attend_cached(const Block& block, int64_t layer, const Heads& h, const Stream& stream,
                            KvCache& cache) const;
   // What the last product of an MLP reads.
-  at::Tensor inner(const Mlp& mlp, const at::Tensor& x, const Rows& rows) const;
-  at::Tensor mix(const Block& block, const at::Tensor& x, const Rows& rows) const;
+  struct Inner {
+    at::Tensor value;
+    Remake remake;
+  };
+  Inner inner(const Mlp& mlp, const at::Tensor& x, const Rows& rows,
+              const Remake& remake = {}) const;
+  at::Tensor mix(const Block& block, const Fork& x, const Rows& rows) const;
   // stream + scale_r post(y), y being last(y) in the first form.
-  at::Tensor join(const at::Tensor& stream, const LinearGroup& last, const at::Tensor& y,
+  at::Tensor join(const at::Tensor& stream, const LinearGroup& last, const Inner& y,
                   const NormHost* post, const Rows& rows) const;
   at::Tensor join(const at::Tensor& stream, const at::Tensor& y, const NormHost* post,
                   const Rows& rows) const;

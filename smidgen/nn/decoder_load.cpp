@@ -92,6 +92,7 @@ Decoder::Mlp Decoder::mlp(WeightReader& weights, const LoadOptions& options, int
 
 Decoder::Block Decoder::block(WeightReader& weights, const LoadOptions& options, int64_t layer) {
   Block made;
+  made.first_host = hosts().size();
   made.spec = spec_.blocks[static_cast<size_t>(layer)];
   made.attention_norm = norm(weights, Part::attention_norm, layer);
   std::vector<Part> qkv{Part::query, Part::key, Part::value};
@@ -110,6 +111,7 @@ Decoder::Block Decoder::block(WeightReader& weights, const LoadOptions& options,
     made.mlp = mlp(weights, options, layer, -1);
   }
   made.post_mlp_norm = norm(weights, Part::post_mlp_norm, layer);
+  made.last_host = hosts().size();
   return made;
 }
 

@@ -1,5 +1,7 @@
 #include "smidgen/nn/host.h"
 
+#include <algorithm>
+
 #include <torch/torch.h>
 
 #include "smidgen/base/error.h"
@@ -39,6 +41,22 @@ bool Host::attached(const Rows& rows) const {
     }
   }
   return false;
+}
+
+Tensors Host::parameters(const Rows& rows) const {
+  Tensors all;
+  for (const SlotTable& table : tables_) {
+    for (const Segment& segment : rows.segments) {
+      for (const AttachmentPtr& a : table.at(segment.slot)) {
+        for (const at::Tensor& p : a->parameters()) {
+          if (std::none_of(all.begin(), all.end(),
+                           [&](const at::Tensor& q) { return q.is_same(p); }))
+            all.push_back(p);
+        }
+      }
+    }
+  }
+  return all;
 }
 
 namespace {
@@ -84,16 +102,22 @@ at::Tensor NormHost::apply(const at::Tensor& x, const at::Tensor& weight, const 
 
 std::pair<at::Tensor, at::Tensor> NormHost::apply_fork(const at::Tensor& x,
                                                        const at::Tensor& weight, const at::Tensor&,
-                                                       at::ScalarType out) const {
-  return rms_norm_fork(x, offset_ == 0 ? weight : weight + offset_, eps_, out);
+                                                       at::ScalarType out,
+                                                       const at::Tensor& kept) const {
+  return rms_norm_fork(x, offset_ == 0 ? weight : weight + offset_, eps_, out, kept);
 }
 
 std::pair<at::Tensor, at::Tensor> NormHost::fork(const at::Tensor& x, const Rows& rows,
-                                                 at::ScalarType out) const {
+                                                 at::ScalarType out, const at::Tensor& kept) const {
   const int64_t width = sites_.front().out;
-  if (attached(rows) || x.size(1) != width) return {forward(x, rows, out), x};
+  if (attached(rows) || x.size(1) != width) {
+    if (!kept.defined()) return {forward(x, rows, out), x};
+    return {recompute([this, rows, out](const at::Tensor& y) { return forward(y, rows, out); }, x,
+                      parameters(rows), kept),
+            x};
+  }
   return apply_fork(x, weight().current().tile(0, width).view({width}),
-                    bias() ? *bias() : at::Tensor(), out);
+                    bias() ? *bias() : at::Tensor(), out, kept);
 }
 
 at::Tensor NormHost::forward(const at::Tensor& x, const Rows& rows, at::ScalarType out) const {

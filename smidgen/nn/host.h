@@ -12,6 +12,7 @@
 #include "smidgen/kernels/formats/base_weight.h"
 #include "smidgen/nn/attachment.h"
 #include "smidgen/nn/batch.h"
+#include "smidgen/nn/recompute.h"
 #include "smidgen/nn/site.h"
 
 namespace smidgen {
@@ -64,6 +65,8 @@ class Host {
   at::Tensor original_bias(size_t site) const;  // fp32 [out], undefined where there is none
   void merge_bias(at::Tensor bias) { merged_bias_ = std::move(bias); }
   void unmerge_bias() { merged_bias_.reset(); }
+  // The parameters of every attachment that `rows` see, each once.
+  Tensors parameters(const Rows& rows) const;
 
  protected:
   Host(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight, at::Tensor bias = {})
@@ -87,11 +90,12 @@ class Host {
 class LinearGroup : public Host {
  public:
   LinearGroup(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight, at::Tensor bias);
-  at::Tensor forward(const at::Tensor& x, const Rows& rows) const;
+  // Of x nothing is kept where the attachments need it and `remake` can make it again.
+  at::Tensor forward(const at::Tensor& x, const Rows& rows, const Remake& remake = {}) const;
   // stream + scale forward(x), fp32 [n, sum of out]: the product goes into the stream before it is
   // rounded.
   at::Tensor add_to(const at::Tensor& stream, const at::Tensor& x, const Rows& rows,
-                    double scale = 1) const;
+                    double scale = 1, const Remake& remake = {}) const;
 
   std::pair<int64_t, int64_t> weight_rows(size_t site) const override {
     return {offsets_[site], offsets_[site + 1]};
@@ -125,9 +129,10 @@ class NormHost : public Host {
       : Host({std::move(site)}, std::move(weight), std::move(bias)), eps_(eps), offset_(offset) {}
   // x [n, k width] -> [n, k width] of dtype `out`
   at::Tensor forward(const at::Tensor& x, const Rows& rows, at::ScalarType out = at::kFloat) const;
-  // forward(x) and x, for a residual stream that goes on beside the norm.
-  std::pair<at::Tensor, at::Tensor> fork(const at::Tensor& x, const Rows& rows,
-                                         at::ScalarType out) const;
+  // forward(x) and x, for a residual stream that goes on beside the norm. Where `kept` is given,
+  // the backward pass reads it in place of x, and nothing else is kept.
+  std::pair<at::Tensor, at::Tensor> fork(const at::Tensor& x, const Rows& rows, at::ScalarType out,
+                                         const at::Tensor& kept = {}) const;
 
  protected:
   // x [m, width], weight and bias [width]; no bias is undefined
@@ -135,8 +140,8 @@ class NormHost : public Host {
                            at::ScalarType out) const;
   virtual std::pair<at::Tensor, at::Tensor> apply_fork(const at::Tensor& x,
                                                        const at::Tensor& weight,
-                                                       const at::Tensor& bias,
-                                                       at::ScalarType out) const;
+                                                       const at::Tensor& bias, at::ScalarType out,
+                                                       const at::Tensor& kept) const;
   double eps_, offset_;
 };
 

@@ -15,9 +15,13 @@ class LayerNormHost : public NormHost {
   at::Tensor apply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                    at::ScalarType out) const override;
   std::pair<at::Tensor, at::Tensor> apply_fork(const at::Tensor& x, const at::Tensor& weight,
-                                               const at::Tensor& bias,
-                                               at::ScalarType out) const override {
-    return {apply(x, weight, bias, out), x};
+                                               const at::Tensor& bias, at::ScalarType out,
+                                               const at::Tensor& kept) const override {
+    if (!kept.defined()) return {apply(x, weight, bias, out), x};
+    const Stretch norm = [this, weight, bias, out](const at::Tensor& y) {
+      return apply(y, weight, bias, out);
+    };
+    return {recompute(norm, x, {}, kept), x};
   }
 };
 

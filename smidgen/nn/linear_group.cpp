@@ -67,6 +67,8 @@ struct HostCall : torch::CustomClassHolder {
   bool streams = false;
   bool wide = false;  // the result stays fp32
   double scale = 1;   // of the product, where it is added to a stream
+  Remake remake;
+  size_t remade = 0;  // last of the saved tensors, from which `remake` makes the input
   std::vector<HostPart> parts;
 };
 
@@ -140,10 +142,18 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
       if (b.defined() && !part.scales_bias) y.add_(b);
     }
     const at::Tensor& source = hooks_read_x ? x : operand;
-    const at::Tensor trained_x =
-        grad_begin ? source.narrow(0, grad_begin, x.size(0) - grad_begin).clone() : source;
-    saved.push_back(hooks_read_x || rides ? trained_x : at::Tensor());
     if (!ctx) return out;
+    ctx->saved_data["input_dtype"] = source.scalar_type();
+    if (!hooks_read_x && !rides) {
+      saved.emplace_back();
+    } else if (call->remake.make) {
+      saved.insert(saved.end(), call->remake.from.begin(), call->remake.from.end());
+      call->remade = call->remake.from.size();
+      call->remake.from.clear();  // the graph holds them, and lets them go after the backward pass
+    } else {
+      saved.push_back(grad_begin ? source.narrow(0, grad_begin, x.size(0) - grad_begin).clone()
+                                 : source);
+    }
     ctx->saved_data["dtype"] = x.scalar_type();
     ctx->save_for_backward(saved);
     ctx->saved_data["call"] = c10::IValue::make_capsule(call);
@@ -199,6 +209,17 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
     });
   }
 
+  // The trained rows of x as the hooks read them; undefined where none does.
+  static at::Tensor input(torch::autograd::AutogradContext* ctx, const HostCall& call,
+                          const Tensors& saved) {
+    if (!call.remade) return saved.back();
+    const auto first = saved.end() - static_cast<long>(call.remade);
+    const at::Tensor x = call.remake.make(Tensors(first, saved.end()))
+                             .to(ctx->saved_data["input_dtype"].toScalarType())
+                             .contiguous();
+    return x.narrow(0, call.rows.grad_begin, x.size(0) - call.rows.grad_begin);
+  }
+
   static Tensors backward(torch::autograd::AutogradContext* ctx, Tensors grads) {
     const auto capsule = ctx->saved_data["call"].toCapsule();
     const HostCall& call = *static_cast<const HostCall*>(capsule.get());
@@ -206,8 +227,9 @@ struct HostFunction : torch::autograd::Function<HostFunction> {
     const BaseWeight& base = group.weight().current();
     const Tensors parameters = flat_parameters(call.parts);
     const Tensors saved = ctx->get_saved_variables();
-    const Float32Rows inputs_of(saved.back());
     const int64_t grad_begin = call.rows.grad_begin;
+    const at::Tensor trained_x = input(ctx, call, saved);
+    const Float32Rows inputs_of(trained_x);
     at::Tensor dy = grads[0].narrow(0, grad_begin, grads[0].size(0) - grad_begin).contiguous();
     if (call.scale != 1) dy = dy * call.scale;
     const bool need_dx = ctx->needs_input_grad(0);
@@ -380,9 +402,10 @@ at::Tensor run(const at::Tensor& x, const std::optional<at::Tensor>& stream,
 
 }  // namespace
 
-at::Tensor LinearGroup::forward(const at::Tensor& x, const Rows& rows) const {
+at::Tensor LinearGroup::forward(const at::Tensor& x, const Rows& rows, const Remake& remake) const {
   if (kernels_mode() == KernelsMode::ref) return forward_ref(x, rows);
   auto call = c10::make_intrusive<HostCall>(this, rows);
+  call->remake = remake;
   call->parts = parts_of(*this, rows);
   return run(x, {}, call);
 }
@@ -396,14 +419,15 @@ at::Tensor unrounded_forward(const LinearGroup& group, const at::Tensor& x, cons
 }
 
 at::Tensor LinearGroup::add_to(const at::Tensor& stream, const at::Tensor& x, const Rows& rows,
-                               double scale) const {
+                               double scale, const Remake& remake) const {
   auto call = c10::make_intrusive<HostCall>(this, rows);
   call->parts = parts_of(*this, rows);
   const bool whole = finished_with_product(call->parts);
   if (!whole || kernels_mode() == KernelsMode::ref || stream.scalar_type() != at::kFloat) {
-    const at::Tensor y = forward(x, rows);
+    const at::Tensor y = forward(x, rows, remake);
     return stream + (scale == 1 ? y : y * scale);
   }
+  call->remake = remake;
   call->streams = true;
   call->scale = scale;
   return run(x, stream, call);

@@ -6,6 +6,15 @@
 
 namespace smidgen {
 
+void Model::set_memory(const MemoryPlan& plan) {
+  if (plan.checkpoint_every != 1 && plan.mode != MemoryMode::checkpoint) {
+    throw Error(ErrorKind::usage,
+                str("checkpoint_every is ", plan.checkpoint_every, ", and nothing is checkpointed"),
+                "checkpoint_every", "it belongs to memory: checkpoint");
+  }
+  memory_ = plan;
+}
+
 size_t Model::weight_bytes() const {
   std::set<const BaseWeight*> seen;
   size_t bytes = 0;

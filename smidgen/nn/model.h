@@ -14,6 +14,7 @@
 #include "smidgen/nn/batch.h"
 #include "smidgen/nn/host.h"
 #include "smidgen/nn/kv_cache.h"
+#include "smidgen/nn/memory_plan.h"
 
 namespace smidgen {
 
@@ -69,6 +70,10 @@ class Model {
   Arithmetic arithmetic() const { return arithmetic_; }
   size_t weight_bytes() const;
 
+  // What forward passes that are differentiated keep from now on. Throws usage where the plan says
+  // nothing of what it sets.
+  void set_memory(const MemoryPlan& plan);
+
   const std::vector<Site>& sites() const { return sites_; }
   HostSite find(const std::string& site) const;  // not_found with the nearest names
   // True while the site's weight is its owner's. A merged adapter may have moved them apart.
@@ -89,6 +94,7 @@ class Model {
   std::string family_;
   int64_t vocabulary_ = 0, context_ = 0, width_ = 0;
   Arithmetic arithmetic_ = Arithmetic::fp32;
+  MemoryPlan memory_;
 
  private:
   std::vector<std::unique_ptr<Host>> hosts_;

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <optional>
 #include <string_view>
 
 #include <torch/torch.h>
@@ -74,9 +75,15 @@ namespace {
 struct RmsNorm : Function<RmsNorm> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                             double eps, at::ScalarType out) {
+    return forward_keeping(ctx, x, weight, eps, out, x);
+  }
+
+  static at::Tensor forward_keeping(AutogradContext* ctx, const at::Tensor& x,
+                                    const at::Tensor& weight, double eps, at::ScalarType out,
+                                    const at::Tensor& kept) {
     const at::Tensor rows = x.contiguous(), w = weight.contiguous();
     if (ctx) {
-      ctx->save_for_backward({rows, w});
+      ctx->save_for_backward({kept.is_same(x) ? rows : kept, w});
       ctx->saved_data["eps"] = eps;
       ctx->saved_data["weight"] = weight.requires_grad();
     }
@@ -96,8 +103,8 @@ struct RmsNorm : Function<RmsNorm> {
   static variable_list backward_beside(AutogradContext* ctx, const at::Tensor& grad,
                                        const at::Tensor& beside) {
     const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor &x = saved[0], &w = saved[1];
     if (!grad.defined()) return {beside, {}, {}, {}};
+    const at::Tensor x = saved[0].to(at::kFloat).contiguous(), &w = saved[1];
     const at::Tensor dy = grad.contiguous(),
                      added = beside.defined() ? beside.contiguous() : at::Tensor();
     at::Tensor dx = at::empty_like(x);
@@ -114,22 +121,28 @@ struct RmsNorm : Function<RmsNorm> {
 
 struct RmsNormFork : Function<RmsNormFork> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
-                               double eps, at::ScalarType out) {
-    return {RmsNorm::forward(ctx, x, weight, eps, out), x};
+                               double eps, at::ScalarType out,
+                               const std::optional<at::Tensor>& kept) {
+    return {RmsNorm::forward_keeping(ctx, x, weight, eps, out, kept.value_or(x)), x};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    return RmsNorm::backward_beside(ctx, grads[0], grads[1]);
+    variable_list result = RmsNorm::backward_beside(ctx, grads[0], grads[1]);
+    result.emplace_back();  // kept
+    return result;
   }
 };
 
 }  // namespace
 
 std::pair<at::Tensor, at::Tensor> rms_norm_fork(const at::Tensor& x, const at::Tensor& weight,
-                                                double eps, at::ScalarType out) {
+                                                double eps, at::ScalarType out,
+                                                const at::Tensor& kept) {
   if (kernels_mode() == KernelsMode::ref || x.scalar_type() != at::kFloat || !x.is_contiguous())
     return {rms_norm(x, weight, eps, out), x};
-  const variable_list both = run<RmsNormFork>(x, weight.to(at::kFloat), eps, out);
+  const variable_list both =
+      run<RmsNormFork>(x, weight.to(at::kFloat), eps, out,
+                       kept.defined() ? std::optional(kept) : std::optional<at::Tensor>());
   return {both[0], both[1]};
 }
 

@@ -48,9 +48,10 @@ at::Tensor rms_norm_ref(const at::Tensor& x, const at::Tensor& weight, double ep
                         at::ScalarType out = at::kFloat);
 
 // rms_norm(x) and x itself, as one node of the graph: the norm's gradient is added to that of the
-// stream in one pass. x fp32 [n, d].
+// stream in one pass. x fp32 [n, d]. The backward pass reads `kept` where given: x rounded to bf16.
 std::pair<at::Tensor, at::Tensor> rms_norm_fork(const at::Tensor& x, const at::Tensor& weight,
-                                                double eps, at::ScalarType out);
+                                                double eps, at::ScalarType out,
+                                                const at::Tensor& kept = {});
 
 // y = weight * (x - mean(x)) / sqrt(var(x) + eps) + bias, per row; var divides by d. x [n, d],
 // weight and bias [d] fp32 -> y [n, d] of dtype `out`. Ba et al. 2016 (arXiv 1607.06450). The fast

@@ -7,6 +7,7 @@
 
 #include "smidgen/base/field.h"
 #include "smidgen/base/schema.h"
+#include "smidgen/nn/memory_plan.h"
 
 namespace smidgen {
 
@@ -52,6 +53,7 @@ struct TrainConfig {
   int64_t save_every = 0;
   int64_t save_total_limit = 2;
   double watchdog = 8;
+  MemoryPlan memory;
   int64_t seed = 0;
 };
 
@@ -136,6 +138,7 @@ void fields(V& v, TrainConfig& c) {
     {.help = "Stop when a loss exceeds the last 50 by so many standard deviations; 0 watches for "
              "NaN only",
      .min = 0});
+  fields(v, c.memory);
   v("seed", c.seed, {.help = "Decides starting values, order and every other draw", .min = 0});
 }
 

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "smidgen/base/temporary_folder.h"
+#include "smidgen/train/tune_account.h"
 
 namespace smidgen {
 namespace {
@@ -29,6 +30,13 @@ Json good_state() {
 TEST(RunState, ReadsWhatItWrote) {
   const RunState back = RunState::from_json(good_state(), Json::array(), "ckpt");
   EXPECT_EQ(back.to_json(), good_state());
+}
+
+// What may differ between a run and its resumption: where it lies, and what changes no bit.
+TEST(RunIdentity, BlocksThatRunAgainAreTheSameRun) {
+  const Json fast = decisive({{"rank", 4}, {"memory", "fast"}, {"checkpoint_every", 1}});
+  EXPECT_EQ(decisive({{"rank", 4}, {"memory", "checkpoint"}, {"checkpoint_every", 3}}), fast);
+  EXPECT_NE(decisive({{"rank", 4}, {"memory", "lean"}, {"checkpoint_every", 1}}), fast);
 }
 
 TEST(RunState, HostileFilesAreRefusedWithFileAndKey) {

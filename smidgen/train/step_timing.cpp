@@ -7,6 +7,7 @@
 #include <torch/torch.h>
 
 #include "smidgen/nn/host.h"
+#include "smidgen/nn/tensor_memory.h"
 #include "smidgen/train/optimizer.h"
 
 namespace smidgen {
@@ -49,6 +50,7 @@ StepTimes time_steps(Model& model, Adapter& adapter, const StepBench& bench) {
   std::vector<double> times;
   for (int64_t step = 0; step < bench.steps; ++step) {
     const double seconds = seconds_of([&] {
+      const TensorMemory memory;
       const auto& ids = bench.batches[static_cast<size_t>(step) % bench.batches.size()];
       const std::vector<std::span<const int32_t>> sequences(ids.begin(), ids.end());
       ParamStore& store = adapter.store();
@@ -63,6 +65,7 @@ StepTimes time_steps(Model& model, Adapter& adapter, const StepBench& bench) {
       clip_gradients(store, bench.optimizer.max_grad_norm);
       optimizer_step(store, bench.optimizer, bench.optimizer.learning_rate);
       result.losses.push_back(sum.item<double>() / static_cast<double>(batch.answers));
+      result.activations = std::max(result.activations, memory.peak());
     });
     if (step >= bench.skip) times.push_back(seconds);
   }

@@ -17,9 +17,11 @@ struct StepBench {
   OptimizerConfig optimizer;
 };
 
-// Median, least and most seconds of a step, tokens a second at the median, losses, peak memory.
+// Median, least and most seconds of a step, losses, and the most bytes of tensors that a step held
+// beside those that outlive it (weights, parameters and their optimiser state).
 struct StepTimes {
   double seconds = 0, least = 0, most = 0;
+  int64_t activations = 0;
   std::vector<double> losses;
 };
 StepTimes time_steps(Model& model, Adapter& adapter, const StepBench& bench);

@@ -47,6 +47,7 @@ class Tuner {
     const DataConfig& named = config_.train.data;
     const auto files = data_files(named.data), held_out_files = data_files(named.eval_data);
     loaded_ = open(config_.model);
+    loaded_.model->set_memory(config_.train.memory);
     if (config_.train.data.max_length > loaded_.model->context() &&
         call_.recipe.origin("max_length").kind != Origin::Kind::standard) {
       throw Error(ErrorKind::usage,

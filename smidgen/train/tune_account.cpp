@@ -14,6 +14,9 @@ Json decisive(const Json& values) {
                           "eval_data", "early_stop", "model", "data", "data_cache"}) {
     kept.erase(key);
   }
+  // Blocks that run again have the bits of blocks that are kept; lean rounds otherwise.
+  kept.erase("checkpoint_every");
+  if (kept.value("memory", "") == "checkpoint") kept["memory"] = "fast";
   return kept;
 }
 

@@ -57,6 +57,16 @@ def test_a_signal_stops_at_a_step_and_resumes(number, code, uninterrupted, model
     runs.same(run, uninterrupted, but=("digest",))  # written with each save, and this run saves more rarely
 
 
+def test_a_run_goes_on_with_less_memory(uninterrupted, model, data, tmp_path):
+    """Blocks that run again have the bits of blocks that are kept, so a run that did not fit is resumed that way."""
+    run = tmp_path / "run"
+    process = launch(model, data, run, save_every=1000)
+    assert runs.wait_for(lambda: runs.last_step(run) >= 20, process)
+    assert runs.kill_and_wait(process, signal.SIGINT) == 130
+    resume(model, data, run, save_every=1000, memory="checkpoint", checkpoint_every=2)
+    runs.same(run, uninterrupted, but=("digest",))
+
+
 def test_a_policy_goes_on_where_it_stood(model, data, tmp_path):
     """Edits of the structure are replayed: layers frozen at random are the same layers after resuming."""
     flags = {"policy": "random_freeze", "keep": 0.5, "period": 3, "max_steps": 60, "save_every": 7}
@@ -134,7 +144,7 @@ def test_an_existing_run_is_not_overwritten(uninterrupted, model, data):
     assert runs.adapter_bytes(uninterrupted) == before
 
 
-@pytest.mark.parametrize("change", [{"rank": 6}, {"learning_rate": 1e-4}, {"seed": 6}], ids=lambda c: next(iter(c)))
+@pytest.mark.parametrize("change", [{"rank": 6}, {"learning_rate": 1e-4}, {"seed": 6}, {"memory": "lean"}], ids=lambda c: next(iter(c)))
 def test_resuming_another_recipe_is_refused(change, model, data, tmp_path):
     """What would make the rest of the run another run is an error that names the key and both values."""
     run = tmp_path / "run"

@@ -23,6 +23,7 @@ struct BenchConfig {
   ModelConfig model;
   OneOf method{"lora"};
   OptimizerConfig optimizer;
+  MemoryPlan memory;
   std::string tokens = "2x512";
   std::optional<fs::path> ids_file;
   int64_t steps = 6, skip = 3, seed = 0;
@@ -50,6 +51,7 @@ void fields(V& v, BenchConfig& c) {
   v("new_tokens", c.new_tokens, {.help = "generate: tokens after each prompt", .min = 2});
   v("runs", c.runs, {.help = "generate: runs, after one that warms up", .min = 1, .max = 10000});
   fields(v, c.optimizer);
+  fields(v, c.memory);
   v.oneof("method", c.method, "method", {.help = "What is trained"});
 }
 
@@ -172,6 +174,7 @@ void run_bench(const Invocation& invocation) {
   LoadedModel loaded = open_detached(
       config.model.choice, {.dtype = config.model.dtype, .base_format = config.model.base_format});
   Model& model = *loaded.model;
+  model.set_memory(config.memory);
   const auto seed = static_cast<uint64_t>(config.seed);
   const auto adapter = Adapter::create(model, config.method.name, config.method.config, seed);
   StepBench bench;
@@ -191,6 +194,7 @@ void run_bench(const Invocation& invocation) {
                  {"tokens_per_s_least", count / times.most},
                  {"tokens_per_s_most", count / times.least},
                  {"peak_mb", static_cast<double>(peak_rss()) / (1 << 20)},
+                 {"activation_mb", static_cast<double>(times.activations) / (1 << 20)},
                  {"step_s", times.seconds},
                  {"losses", times.losses},
                  {"trainable", adapter->store().trainable_elements()},
