@@ -21,6 +21,7 @@ class Decoder : public Model {
   at::Tensor forward(const Stream& stream, KvCache* cache) const override;
   at::Tensor logits(const at::Tensor& hidden, const Rows& rows) const override;
   at::Tensor loss_sum(const at::Tensor& hidden, const Batch& batch) const override;
+  PassMemory pass_memory(const Rows& rows, int64_t scored) const override;
   KvCache make_cache(int64_t sequences, int64_t capacity) const override;
   bool starts_anew(int64_t have, int64_t want) const override;
   std::vector<ModelTensor> tensors() const override;
@@ -51,6 +52,10 @@ class Decoder : public Model {
   EmbeddingHost* embedding(WeightReader& weights, const LoadOptions& options, Part part);
   Mlp mlp(WeightReader& weights, const LoadOptions& options, int64_t layer, int64_t expert);
   Block block(WeightReader& weights, const LoadOptions& options, int64_t layer);
+
+  // decoder_memory.cpp
+  PassMemory block_memory(const Block& block, const Rows& rows) const;
+  PassMemory mlp_memory(const Mlp& mlp, const Rows& rows, int64_t inner, bool streams) const;
 
   // decoder.cpp
   void check_stream(const Stream& stream, const KvCache* cache) const;

@@ -37,6 +37,13 @@ bool DenseWeight::packs(int64_t n) const {
          uses_bf16_products() && n >= kFewRows;
 }
 
+int64_t DenseWeight::product_bytes(int64_t n, bool transposed) const {
+  if (packs(n)) return 0;
+  if (weights_.scalar_type() != dtype()) return BaseWeight::product_bytes(n, transposed);
+  const int64_t width = transposed ? in_features() : out_features();
+  return n * width * (dtype() == at::kFloat ? 4 : 4 + 2);
+}
+
 void DenseWeight::do_matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const {
   if (!packs(x.size(0))) return BaseWeight::do_matmul_blocks(x, finish);
   const at::Tensor rows = x.contiguous();
