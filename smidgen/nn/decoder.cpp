@@ -4,6 +4,7 @@
 
 #include "smidgen/base/error.h"
 #include "smidgen/nn/attention.h"
+#include "smidgen/nn/nan_trace.h"
 
 namespace smidgen {
 
@@ -97,9 +98,10 @@ at::Tensor Decoder::attend(const Block& block, int64_t layer, const at::Tensor& 
     }
     h.q = at::cat(queries), h.k = at::cat(keys);
   }
-  return attention(h.q, h.k, h.v, stream.starts, stream.starts,
-                   options_of(block.spec, spec_.attention_softcap))
-      .reshape({n, wide});
+  const at::Tensor mixed = attention(h.q, h.k, h.v, stream.starts, stream.starts,
+                                     options_of(block.spec, spec_.attention_softcap))
+                               .reshape({n, wide});
+  return NanTrace::on() ? traced(mixed, h.q, str("the attention of layer ", layer)) : mixed;
 }
 
 // The cache holds keys as they were turned. Where the angles depend on the length, whoever lets the
@@ -142,7 +144,9 @@ bool Decoder::starts_anew(int64_t have, int64_t want) const {
 
 at::Tensor Decoder::inner(const Mlp& mlp, const at::Tensor& x, const Rows& rows) const {
   const at::Tensor up = mlp.up->forward(x, rows);
-  return gated_ ? gated(spec_.activation, up) : activate(spec_.activation, up);
+  const at::Tensor y = gated_ ? gated(spec_.activation, up) : activate(spec_.activation, up);
+  return NanTrace::on() ? traced(y, up, str("the activation after ", mlp.up->sites().front().name))
+                        : y;
 }
 
 // y = sum over the k likeliest experts e of p_e expert_e(x), p = softmax(router(x)) in fp32,

@@ -6,6 +6,7 @@
 #include "smidgen/nn/host.h"
 #include "smidgen/nn/linear_parts.h"
 #include "smidgen/nn/low_rank_terms.h"
+#include "smidgen/nn/nan_trace.h"
 #include "smidgen/nn/ops.h"
 #include "smidgen/nn/ops_internal.h"
 
@@ -365,7 +366,9 @@ at::Tensor LinearGroup::forward(const at::Tensor& x, const Rows& rows) const {
   call->parts = parts_of(*this, rows);
   const Tensors parameters = flat_parameters(call->parts);
   // As a TensorList: autograd looks into no other kind of list.
-  return HostFunction::apply(x, std::optional<at::Tensor>(), at::TensorList(parameters), call);
+  return traced(
+      HostFunction::apply(x, std::optional<at::Tensor>(), at::TensorList(parameters), call), x,
+      sites_);
 }
 
 at::Tensor LinearGroup::add_to(const at::Tensor& stream, const at::Tensor& x, const Rows& rows,
@@ -381,8 +384,9 @@ at::Tensor LinearGroup::add_to(const at::Tensor& stream, const at::Tensor& x, co
   call->streams = true;
   call->scale = scale;
   const Tensors parameters = flat_parameters(call->parts);
-  return HostFunction::apply(x, std::optional<at::Tensor>(stream), at::TensorList(parameters),
-                             call);
+  return traced(
+      HostFunction::apply(x, std::optional<at::Tensor>(stream), at::TensorList(parameters), call),
+      x, sites_);
 }
 
 at::Tensor LinearGroup::forward_ref(const at::Tensor& x, const Rows& rows) const {

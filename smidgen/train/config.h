@@ -52,6 +52,7 @@ struct TrainConfig {
   int64_t save_every = 0;
   int64_t save_total_limit = 2;
   double watchdog = 8;
+  bool debug_nan = false;
   int64_t seed = 0;
 };
 
@@ -136,6 +137,9 @@ void fields(V& v, TrainConfig& c) {
     {.help = "Stop when a loss exceeds the last 50 by so many standard deviations; 0 watches for "
              "NaN only",
      .min = 0});
+  v("debug_nan", c.debug_nan,
+    {.help = "Look into every module, forward and backward, and stop at the first NaN or infinity "
+             "with the module's name; slower"});
   v("seed", c.seed, {.help = "Decides starting values, order and every other draw", .min = 0});
 }
 
