@@ -6,6 +6,7 @@
 #include "smidgen/base/memory.h"
 #include "smidgen/base/rng.h"
 #include "smidgen/base/threads.h"
+#include "smidgen/cli/core/bench_load.h"
 #include "smidgen/cli/core/verb.h"
 #include "smidgen/io/json_file.h"
 #include "smidgen/kernels/target.h"
@@ -29,7 +30,8 @@ struct BenchConfig {
 
 template <class V>
 void fields(V& v, BenchConfig& c) {
-  v.choice("what", c.what, {"step"}, {.help = "What is measured: a tuning step on random ids"});
+  v.choice("what", c.what, {"step", "load"},
+           {.help = "What is measured: a tuning step on random ids, or loading the model"});
   fields(v, c.model);
   v("tokens", c.tokens, {.help = "Sequences and their length: 2x512"});
   v("ids_file", c.ids_file,
@@ -97,8 +99,20 @@ int64_t tokens_of_each(const std::vector<Sequences>& batches) {
   return static_cast<int64_t>(*common);
 }
 
+void show(const Json& result, bool json) {
+  if (json) return print_json(result);
+  for (const auto& [key, value] : result.items()) {
+    std::string label = key;
+    std::replace(label.begin(), label.end(), '_', ' ');
+    console().print(str(label, std::string(20 - std::min<size_t>(19, label.size()), ' '),
+                        value.is_string() ? value.get<std::string>() : value.dump(), "\n"));
+  }
+}
+
 void run_bench(const Invocation& invocation) {
   const auto config = read_config<BenchConfig>(invocation.recipe.values);
+  if (config.what == "load")
+    return show(measure_load(config.model, config.steps), invocation.output.json);
   if (config.skip >= config.steps)
     throw Error(ErrorKind::usage, str("all ", config.steps, " steps are skipped"), "--skip");
   LoadedModel loaded = open_detached(
@@ -135,21 +149,25 @@ void run_bench(const Invocation& invocation) {
     result["gemm_gflops"] = rate.per_second() / 1e9;
     result["square_gflops"] = square_rate(model.arithmetic()) / 1e9;
     result["gemm_share"] = rate.seconds / times.seconds;
+    result["copy_gb_per_s"] = copy_rate() / 1e9;
+    for (const ProductShape& s : rate.shapes) {
+      result["products"].push_back(
+          {{"out", s.out},
+           {"in", s.in},
+           {"count", s.count},
+           {"gflops", s.flops / s.seconds / 1e9},
+           {"flops_per_byte", s.flops / s.bytes},
+           {"share", static_cast<double>(s.count) * s.seconds / times.seconds}});
+    }
   }
-  if (invocation.output.json) return print_json(result);
-  for (const auto& [key, value] : result.items()) {
-    std::string label = key;
-    std::replace(label.begin(), label.end(), '_', ' ');
-    console().print(str(label, std::string(20 - std::min<size_t>(19, label.size()), ' '),
-                        value.is_string() ? value.get<std::string>() : value.dump(), "\n"));
-  }
+  show(result, invocation.output.json);
 }
 
 }  // namespace
 
 CoreVerb bench_verb() {
   return {"bench",
-          "Measure a tuning step of a model on this machine",
+          "Measure a tuning step, or loading, of a model on this machine",
           Json::array({Json::array({"smidgen bench step --model model.gguf --tokens 2x512 --rank 8",
                                     "tokens a second, memory, share of the products"})}),
           [] { return describe<BenchConfig>(); },
