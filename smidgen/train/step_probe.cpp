@@ -119,9 +119,7 @@ std::optional<StepTime> probe_step(const TuneConfig& config, const PlannedRun& r
       few.run(bench);
       more.run(bench);
       turn = spent() - before;
-      if (turns == 0 && turn < most_seconds / 2)
-        few.pass = more.pass = few.update = more.update = 1e30;
-      if (turns == 0 && turn >= most_seconds / 2) break;
+      if (turns == 0) few.pass = more.pass = few.update = more.update = 1e30;
     }
     const double rest =
         high > low ? static_cast<double>(layers - low) / static_cast<double>(high - low) : 0;
