@@ -47,9 +47,12 @@ check: setup  ## formatting, include directions, docs, file sizes, and a build w
 format: setup  ## rewrite the C++ sources with the pinned clang-format
 	@$(VENV) scripts/check.py --fix-format
 
-bench: setup-run  ## the micro-benchmarks of the kernels
+bench: demo setup  ## micro-benchmarks, and every claim against its peer; QUICK=1 only shows that they run
 	@scripts/build.sh bench
-	@for program in build/bench/*_bench; do [[ -x $$program ]] || continue; echo "$$program"; "$$program"; done
+	@mkdir -p build/bench/results
+	@for program in build/bench/*_bench; do [[ -x $$program ]] || continue; echo "$$program"; \
+	  "$$program" $(if $(QUICK),--benchmark_min_time=0.01) --benchmark_out=build/bench/results/$$(basename "$$program").json; done
+	@$(VENV) bench/all.py $(if $(QUICK),--quick)
 
 docs: setup build  ## check the docs and run every command block in them
 	@$(VENV) scripts/check.py docs_rows docs_links docs_fences docs_targets

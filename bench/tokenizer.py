@@ -24,6 +24,7 @@ os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from harness import spread, write  # noqa: E402
 from support import token_folder, vocabularies  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
@@ -73,8 +74,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=NAMES)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="a smoke test: one run over little text")
+    parser.add_argument("--out", type=Path, help="JSON file (default: build/bench/results/tokenizer.json)")
     parser.add_argument("--bytes", type=int, default=4_000_000)
     args = parser.parse_args()
+    if args.quick:
+        args.runs, args.bytes = 1, 200_000
+    cases = {}
     if not BENCH.exists():
         raise SystemExit(f"{BENCH} is not there: scripts/build.sh bench text_bench")
     all_text = text(args.bytes)
@@ -101,7 +107,9 @@ def main():
                     theirs[what].append(clock(call))
             for what in calls:
                 a, b = statistics.median(theirs[what]), statistics.median(mine[what])
+                cases[f"{name} {what}"] = {"smidgen": spread(mine[what]), "peer": spread(theirs[what]), "speed_ratio": a / b}
                 print(f"{name:14} {what:8} {a * 1e3:8.0f} ms {b * 1e3:6.0f} ms {len(all_text) / b / 1e6:7.1f} {a / b:6.1f}")
+    write(args, {"bytes": len(all_text), "cases": cases}, "tokenizer")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- flags ([^>]*?) -->\n)(.*?)(<!-- end flags -->)", re.S)
 # Explained in one sentence of docs/README.md, without pages of their own.
 WITHOUT_PAGE = {"completion", "help", "version"}
+# Takes every field of `tune`, whose page shows the choices.
+AS_TUNE = {"plan"}
 # Of the command line, not of a verb, so the schema does not hold them; --help shows them under `Everywhere`.
 EVERYWHERE = [
     ("--threads N", "", "Worker threads, 1 to 4096; by default what affinity and cgroup quota allow"),
@@ -119,7 +121,7 @@ def wanted(document: dict) -> set[str]:
             continue
         names.add(verb)
         for node in leaves(entry["fields"]):
-            if node["type"] == "oneof":
+            if node["type"] == "oneof" and verb not in AS_TUNE:
                 choices = document["registries"][node["registry"]]
                 names |= {f"{verb} {node['name']} {name}" for name, choice in choices.items() if choice["fields"]}
     return names

@@ -6,6 +6,8 @@
 #include <string>
 #include <unistd.h>
 
+#include <sys/resource.h>
+
 #include "smidgen/base/cgroup.h"
 
 namespace smidgen {
@@ -43,6 +45,24 @@ int64_t available_memory() {
 
 int64_t memory_limit() {
   return std::min(total_memory(), cgroup_memory_limit().value_or(INT64_MAX));
+}
+
+MemoryRoom memory_room() {
+  MemoryRoom room{row("/proc/meminfo", "MemAvailable:"), "what the machine has free"};
+  const auto narrow = [&](int64_t bytes, const char* limit) {
+    if (bytes < room.bytes) room = {std::max<int64_t>(0, bytes), limit};
+  };
+  if (const auto group = cgroup_memory_limit())
+    narrow(*group - current_rss(), "the cgroup's limit");
+  const auto resource = [&](__rlimit_resource kind, const char* used, const char* limit) {
+    rlimit value{};
+    if (::getrlimit(kind, &value) != 0 || value.rlim_cur == RLIM_INFINITY) return;
+    const auto most = static_cast<int64_t>(std::min<rlim_t>(value.rlim_cur, INT64_MAX));
+    narrow(most - row("/proc/self/status", used), limit);
+  };
+  resource(RLIMIT_AS, "VmSize:", "ulimit -v");
+  resource(RLIMIT_DATA, "VmData:", "ulimit -d");
+  return room;
 }
 
 void limit_product_caches() {

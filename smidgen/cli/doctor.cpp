@@ -11,6 +11,7 @@
 #include "smidgen/base/fs.h"
 #include "smidgen/base/memory.h"
 #include "smidgen/base/progress.h"
+#include "smidgen/base/user_cache.h"
 #include "smidgen/base/version.h"
 #include "smidgen/cli/command.h"
 #include "smidgen/cli/core_library.h"
@@ -100,6 +101,19 @@ std::string torch_version(const fs::path& library) {
   return "";
 }
 
+void cache_row(Json& rows) {
+  const fs::path folder = user_cache();
+  if (folder.empty()) {
+    rows.push_back(row("cache", "warn", "neither HOME nor XDG_CACHE_HOME is set",
+                       "step timings and digests are found out anew each time"));
+    return;
+  }
+  rows.push_back(
+      row("cache", "ok",
+          str(counted(read_cache("step_times").size(), "step timing"), " and ",
+              counted(read_cache("digests").size(), "digest"), " in ", folder.string())));
+}
+
 void core_rows(Json& rows) {
   const fs::path core = find_core_library();
   if (core.empty()) {
@@ -160,6 +174,7 @@ void run_doctor(const Invocation& invocation) {
   processor_rows(rows);
   memory_rows(rows);
   disk_row(rows);
+  cache_row(rows);
   core_rows(rows);
   const bool schema = document()["verbs"].contains("tune");
   rows.push_back(row("schema.json", schema ? "ok" : "missing",

@@ -77,7 +77,9 @@ const std::vector<std::pair<std::string, std::string>>& core_verbs() {
       {"chat", "Talk with a model"},
       {"eval", "Score a model on data"},
       {"forward", "Write logits and hidden states"},
-      {"export", "Merge an adapter into its base"}};
+      {"export", "Merge an adapter into its base"},
+      {"plan", "Predict memory and time of a run"},
+      {"bench", "Measure this machine"}};
   return names;
 }
 

@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "smidgen/base/sha256.h"
+#include "smidgen/base/user_cache.h"
 #include "smidgen/io/json_file.h"
 #include "smidgen/io/safetensors.h"
 
@@ -243,10 +244,10 @@ std::string ModelFiles::digest() const {
   const std::lock_guard<std::mutex> lock(digest_cache->mutex);
   std::string& value = digest_cache->value;
   if (!value.empty()) return value;
-  if (kind == Kind::gguf) return value = sha256_file(path);
+  if (kind == Kind::gguf) return value = cached_file_digest(path);
   std::string lines;
   for (const fs::path& file : weight_files) {
-    lines += str(sha256_file(file), "  ", file.filename().string(), "\n");
+    lines += str(cached_file_digest(file), "  ", file.filename().string(), "\n");
   }
   return value = sha256(lines);
 }

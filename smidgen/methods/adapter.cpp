@@ -47,7 +47,7 @@ void Adapter::make_plan(const Model& model, bool loading) {
     plan_.sites.push_back(std::move(copy));
 }
 
-void Adapter::allocate() {
+void Adapter::allocate(bool planned) {
   std::vector<ParamSpec> specs;
   std::set<std::string> seen;
   for (const SitePlan& site : plan_.sites) {
@@ -55,7 +55,15 @@ void Adapter::allocate() {
       if (seen.insert(spec.path()).second) specs.push_back(spec);
     }
   }
-  store_.add(specs);
+  store_.add(specs, planned);
+}
+
+std::unique_ptr<Adapter> Adapter::planned(const Model& model, const std::string& method,
+                                          const Json& config) {
+  std::unique_ptr<Adapter> a(new Adapter(method, config));
+  a->make_plan(model, /*loading=*/false);
+  a->allocate(/*planned=*/true);
+  return a;
 }
 
 std::unique_ptr<Adapter> Adapter::create(const Model& model, const std::string& method,

@@ -22,6 +22,9 @@ class Adapter {
   // A fresh one. `config` holds the method's own fields; `seed` decides the starting values.
   static std::unique_ptr<Adapter> create(const Model& model, const std::string& method,
                                          const Json& config, uint64_t seed);
+  // The same without memory: shapes that can be attached and counted, and no values.
+  static std::unique_ptr<Adapter> planned(const Model& model, const std::string& method,
+                                          const Json& config);
 
   // From a folder. The tensors are the truth: each must find its place and shape, and at least one
   // must; a site of the configuration without tensors is left out with a note. Errors list both
@@ -63,7 +66,7 @@ class Adapter {
  private:
   Adapter(std::string method, Json config);
   void make_plan(const Model& model, bool loading);
-  void allocate();
+  void allocate(bool planned = false);
   void read_tensors(const Model& model, const AdapterFiles& files);
   void check_complete(const AdapterFiles& files);
   void take_base_weights(const Model& model, const AdapterFiles& files);

@@ -95,6 +95,13 @@ LoadedModel open_detached(const ModelChoice& choice, const LoadOptions& options)
   return loaded;
 }
 
+void load_weights(LoadedModel& loaded, const LoadOptions& options) {
+  loaded.adapters.reset();
+  loaded.model.reset();
+  loaded.model = load_model(loaded.files, options);
+  loaded.adapters = std::make_unique<AdapterSet>(*loaded.model);
+}
+
 LoadedModel open(const ModelConfig& config) {
   LoadedModel loaded =
       open_detached(config.choice, {.dtype = config.dtype, .base_format = config.base_format});

@@ -93,6 +93,9 @@ LoadedModel open(const ModelConfig& config);
 // The same without attaching.
 LoadedModel open_detached(const ModelChoice& choice, const LoadOptions& options);
 
+// Puts the weights of its files in place of what a planned model has, and nothing attached.
+void load_weights(LoadedModel& loaded, const LoadOptions& options);
+
 // The ids of a conversation up to where the assistant speaks. One BOS where the tokenizer adds one.
 // Throws unsupported when the model has no chat template.
 std::vector<int32_t> chat_ids(LoadedModel& loaded, const Json& messages);

@@ -199,6 +199,10 @@ void check_head(const at::Tensor& hidden, const Head& head, const at::Tensor& ta
 
 }  // namespace
 
+int64_t loss_block_rows(int64_t vocabulary) {
+  return block_rows(vocabulary);
+}
+
 at::Tensor cross_entropy_ref(const at::Tensor& logits, const at::Tensor& targets,
                              const at::Tensor& weights) {
   const at::Tensor wide = logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);

@@ -7,6 +7,7 @@
 
 #include "smidgen/base/error.h"
 #include "smidgen/nn/attention.h"
+#include "smidgen/nn/nan_trace.h"
 #include "smidgen/nn/unrounded_forward.h"
 
 namespace smidgen {
@@ -127,9 +128,10 @@ at::Tensor Decoder::attend(const Block& block, int64_t layer, const Fork& x, con
     }
     h.q = at::cat(queries), h.k = at::cat(keys);
   }
-  return attention(h.q, h.k, h.v, stream.starts, stream.starts,
-                   options_of(block.spec, spec_.attention_softcap))
-      .reshape({n, wide});
+  const at::Tensor mixed = attention(h.q, h.k, h.v, stream.starts, stream.starts,
+                                     options_of(block.spec, spec_.attention_softcap))
+                               .reshape({n, wide});
+  return NanTrace::on() ? traced(mixed, h.q, str("the attention of layer ", layer)) : mixed;
 }
 
 // The cache holds keys as they were turned. Where the angles depend on the length, whoever lets the
@@ -175,13 +177,16 @@ bool Decoder::starts_anew(int64_t have, int64_t want) const {
 }
 
 Decoder::Inner Decoder::inner(const Mlp& mlp, const at::Tensor& x, const Rows& rows,
-                              const Remake& remake) const {
+                               const Remake& remake) const {
   const auto act = [gated = gated_, f = spec_.activation](const at::Tensor& up) {
     return gated ? smidgen::gated(f, up) : activate(f, up);
   };
   const at::Tensor up = mlp.up->forward(x, rows, remake);
-  if (!lean()) return {act(up), {}};
-  return {act(up), {{up.detach()}, [act](const Tensors& from) { return act(from[0]); }}};
+  at::Tensor y = act(up);
+  if (NanTrace::on())
+    y = traced(y, up, str("the activation after ", mlp.up->sites().front().name));
+  if (!lean()) return {y, {}};
+  return {y, {{up.detach()}, [act](const Tensors& from) { return act(from[0]); }}};
 }
 
 // y = sum over the k likeliest experts e of p_e expert_e(x), p = softmax(router(x)) in fp32,
@@ -250,11 +255,14 @@ Tensors Decoder::parameters(const Block& block, const Rows& rows) const {
   return all;
 }
 
+bool Decoder::runs_again(size_t layer) const {
+  return memory_.mode == MemoryMode::checkpoint &&
+         static_cast<int64_t>(layer) % memory_.checkpoint_every == 0;
+}
+
 at::Tensor Decoder::pass(size_t layer, const at::Tensor& x, const Stream& stream,
                          KvCache* cache) const {
-  const bool again = memory_.mode == MemoryMode::checkpoint && !cache &&
-                     static_cast<int64_t>(layer) % memory_.checkpoint_every == 0;
-  if (!again) return run_block(layer, x, stream, cache);
+  if (cache || !runs_again(layer)) return run_block(layer, x, stream, cache);
   // The stream by value: the backward pass may outlive the caller's batch.
   return recompute(
       [this, layer, stream](const at::Tensor& y) { return run_block(layer, y, stream, nullptr); },

@@ -21,6 +21,7 @@ class Decoder : public Model {
   at::Tensor forward(const Stream& stream, KvCache* cache) const override;
   at::Tensor logits(const at::Tensor& hidden, const Rows& rows) const override;
   at::Tensor loss_sum(const at::Tensor& hidden, const Batch& batch) const override;
+  PassMemory pass_memory(const Rows& rows, int64_t scored) const override;
   KvCache make_cache(int64_t sequences, int64_t capacity) const override;
   bool starts_anew(int64_t have, int64_t want) const override;
   std::vector<ModelTensor> tensors() const override;
@@ -53,6 +54,10 @@ class Decoder : public Model {
   Mlp mlp(WeightReader& weights, const LoadOptions& options, int64_t layer, int64_t expert);
   Block block(WeightReader& weights, const LoadOptions& options, int64_t layer);
 
+  // decoder_memory.cpp
+  PassMemory block_memory(const Block& block, const Rows& rows) const;
+  PassMemory mlp_memory(const Mlp& mlp, const Rows& rows, int64_t inner, bool streams) const;
+
   // decoder.cpp
   void check_stream(const Stream& stream, const KvCache* cache) const;
   at::Tensor embed(const Stream& stream) const;
@@ -63,6 +68,8 @@ class Decoder : public Model {
   Tensors parameters(const Block& block, const Rows& rows) const;
   // True where this pass keeps as little as is cheap.
   bool lean() const;
+  // Whether the backward pass runs this block again.
+  bool runs_again(size_t layer) const;
   // What a part of a block reads, how it is made again, and the stream that goes on beside it.
   struct Fork {
     at::Tensor read, beside;

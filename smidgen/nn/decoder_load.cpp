@@ -2,6 +2,7 @@
 #include <ATen/ops/cat.h>
 
 #include "smidgen/base/error.h"
+#include "smidgen/kernels/formats/planned.h"
 #include "smidgen/kernels/formats/registry.h"
 #include "smidgen/nn/decoder.h"
 #include "smidgen/nn/layer_norm_host.h"
@@ -11,8 +12,10 @@ namespace smidgen {
 namespace {
 
 std::shared_ptr<HostedWeight> hosted(const std::string& format, const WeightSource& source,
-                                     Arithmetic arithmetic) {
-  return std::make_shared<HostedWeight>(find_weight_format(format).pack(source, arithmetic));
+                                     Arithmetic arithmetic, const LoadOptions& options) {
+  const WeightFormat& packer = find_weight_format(format);
+  return std::make_shared<HostedWeight>(options.planned ? planned_weight(packer, source, arithmetic)
+                                                        : packer.pack(source, arithmetic));
 }
 
 Site site_of(const DecoderSpec& spec, const TensorPlace& place, SiteKind kind, Format stored) {
@@ -49,7 +52,8 @@ LinearGroup* Decoder::linear(WeightReader& weights, const LoadOptions& options,
     sources.push_back(weights.weight(place, site.out, site.in));
     if (site.bias) biases.push_back(weights.vector(place, ".bias", site.out));
   }
-  auto weight = hosted(options.base_format, concatenate_rows(std::move(sources)), arithmetic_);
+  auto weight =
+      hosted(options.base_format, concatenate_rows(std::move(sources)), arithmetic_, options);
   return host<LinearGroup>(std::move(sites), std::move(weight),
                            biases.empty() ? at::Tensor() : at::cat(biases));
 }
@@ -58,7 +62,7 @@ NormHost* Decoder::norm(WeightReader& weights, Part part, int64_t layer) {
   if (!weights.has(part)) return nullptr;
   const TensorPlace place = weights.place(part, layer);
   Site site = site_of(spec_, place, SiteKind::norm, weights.stored_format(place));
-  auto weight = hosted("fp32", weights.weight(place, site.out, 1), Arithmetic::fp32);
+  auto weight = hosted("fp32", weights.weight(place, site.out, 1), Arithmetic::fp32, {});
   if (spec_.norm == NormKind::rms)
     return host<NormHost>(std::move(site), std::move(weight), spec_.norm_eps, spec_.norm_offset);
   site.bias = true;
@@ -70,7 +74,7 @@ EmbeddingHost* Decoder::embedding(WeightReader& weights, const LoadOptions& opti
   const TensorPlace place = weights.place(part);
   Site site = site_of(spec_, place, SiteKind::embedding, weights.stored_format(place));
   auto table = hosted(for_vocabulary(options).base_format, weights.weight(place, site.out, site.in),
-                      arithmetic_);
+                      arithmetic_, options);
   return host<EmbeddingHost>(std::move(site), std::move(table));
 }
 
@@ -118,6 +122,8 @@ Decoder::Block Decoder::block(WeightReader& weights, const LoadOptions& options,
 Decoder::Decoder(const DecoderSpec& spec, Json config, WeightReader& weights,
                  const LoadOptions& options)
     : spec_(spec), logit_shape_{spec.logit_scale, spec.final_softcap} {
+  if (options.layers > 0 && options.layers < spec.layers())
+    spec_.blocks.resize(static_cast<size_t>(options.layers));
   config_ = std::move(config);
   family_ = spec.family;
   vocabulary_ = spec.vocabulary;
@@ -135,7 +141,7 @@ Decoder::Decoder(const DecoderSpec& spec, Json config, WeightReader& weights,
 
   embedding_ = embedding(weights, options, Part::embedding);
   if (weights.has(Part::positions)) positions_ = embedding(weights, options, Part::positions);
-  for (int64_t i = 0; i < spec.layers(); ++i) blocks_.push_back(block(weights, options, i));
+  for (int64_t i = 0; i < spec_.layers(); ++i) blocks_.push_back(block(weights, options, i));
   norm_ = norm(weights, Part::norm);
   if (spec.tied) {
     const Site& owner = embedding_->sites().front();
@@ -147,7 +153,7 @@ Decoder::Decoder(const DecoderSpec& spec, Json config, WeightReader& weights,
   } else {
     head_ = linear(weights, for_vocabulary(options), {Part::head});
   }
-  weights.finish();
+  if (spec_.layers() == spec.layers()) weights.finish();
 }
 
 std::vector<ModelTensor> Decoder::tensors() const {

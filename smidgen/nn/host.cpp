@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include "smidgen/base/error.h"
+#include "smidgen/nn/nan_trace.h"
 #include "smidgen/nn/ops.h"
 
 namespace smidgen {
@@ -80,7 +81,7 @@ at::Tensor own_bias(const SlotTable& table, int slot) {
 }  // namespace
 
 at::Tensor EmbeddingHost::forward(const at::Tensor& ids, const Rows& rows) const {
-  if (!attached(rows)) return smidgen::embedding(weight().current(), ids);
+  if (!attached(rows)) return traced(smidgen::embedding(weight().current(), ids), {}, sites_);
   Tensors blocks;
   for (const Segment& segment : rows.segments) {
     const at::Tensor part = ids.narrow(0, segment.begin, segment.end - segment.begin);
@@ -92,7 +93,7 @@ at::Tensor EmbeddingHost::forward(const at::Tensor& ids, const Rows& rows) const
     }
     blocks.push_back(y);
   }
-  return at::cat(blocks, 0);
+  return traced(at::cat(blocks, 0), {}, sites_);
 }
 
 at::Tensor NormHost::apply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&,
@@ -116,8 +117,10 @@ std::pair<at::Tensor, at::Tensor> NormHost::fork(const at::Tensor& x, const Rows
                       parameters(rows), kept),
             x};
   }
-  return apply_fork(x, weight().current().tile(0, width).view({width}),
-                    bias() ? *bias() : at::Tensor(), out, kept);
+  auto both = apply_fork(x, weight().current().tile(0, width).view({width}),
+                         bias() ? *bias() : at::Tensor(), out, kept);
+  both.first = traced(std::move(both.first), x, sites_);
+  return both;
 }
 
 at::Tensor NormHost::forward(const at::Tensor& x, const Rows& rows, at::ScalarType out) const {
@@ -127,7 +130,7 @@ at::Tensor NormHost::forward(const at::Tensor& x, const Rows& rows, at::ScalarTy
   const auto normed = [&](const at::Tensor& part, const at::Tensor& w, const at::Tensor& b) {
     return apply(part.reshape({-1, width}), w, b, out).view(part.sizes());
   };
-  if (!attached(rows)) return normed(x, base, base_bias);
+  if (!attached(rows)) return traced(normed(x, base, base_bias), x, sites_);
   Tensors blocks;
   for (const Segment& segment : rows.segments) {
     const at::Tensor dense = replacement(tables_[0], segment.slot);
@@ -136,7 +139,7 @@ at::Tensor NormHost::forward(const at::Tensor& x, const Rows& rows, at::ScalarTy
                             dense.defined() ? dense.view({width}) : base,
                             b.defined() ? b : base_bias));
   }
-  return at::cat(blocks, 0);
+  return traced(at::cat(blocks, 0), x, sites_);
 }
 
 }  // namespace smidgen

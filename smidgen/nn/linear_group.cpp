@@ -6,6 +6,7 @@
 #include "smidgen/nn/host.h"
 #include "smidgen/nn/linear_parts.h"
 #include "smidgen/nn/low_rank_terms.h"
+#include "smidgen/nn/nan_trace.h"
 #include "smidgen/nn/ops.h"
 #include "smidgen/nn/ops_internal.h"
 #include "smidgen/nn/unrounded_forward.h"
@@ -396,8 +397,10 @@ at::Tensor run(const at::Tensor& x, const std::optional<at::Tensor>& stream,
   const Tensors parameters = flat_parameters(call->parts);
   // As a TensorList: autograd looks into no other kind of list.
   const at::TensorList leaves(parameters);
-  if (!at::GradMode::is_enabled()) return HostFunction::forward(nullptr, x, stream, leaves, call);
-  return HostFunction::apply(x, stream, leaves, call);
+  const at::Tensor y = at::GradMode::is_enabled()
+                           ? HostFunction::apply(x, stream, leaves, call)
+                           : HostFunction::forward(nullptr, x, stream, leaves, call);
+  return traced(y, x, call->group->sites());
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "smidgen/nn/host.h"
 #include "smidgen/nn/kv_cache.h"
 #include "smidgen/nn/memory_plan.h"
+#include "smidgen/nn/pass_memory.h"
 
 namespace smidgen {
 
@@ -22,6 +23,10 @@ struct LoadOptions {
   std::string dtype =
       "auto";  // arithmetic: auto, fp32, bf16 (auto: bf16 where the machine multiplies it)
   std::string base_format = "native";  // storage: a name of the weight formats
+  // The model as it would be, without its weights in memory: every weight tells its format and its
+  // bytes, and reads rows from the file. For plans.
+  bool planned = false;
+  int64_t layers = 0;  // only so many first blocks, for timing; 0 is all
 };
 
 // A host and the index of a site in it.
@@ -52,6 +57,9 @@ class Model {
   virtual at::Tensor logits(const at::Tensor& hidden, const Rows& rows) const = 0;
   // Sum of the cross-entropies of the rows with a target; the logits never exist whole.
   virtual at::Tensor loss_sum(const at::Tensor& hidden, const Batch& batch) const = 0;
+  // What forward() and loss_sum() over these rows and the backward pass of both hold in memory
+  // beside the weights, `scored` rows having a target.
+  virtual PassMemory pass_memory(const Rows& rows, int64_t scored) const = 0;
   virtual KvCache make_cache(int64_t sequences, int64_t capacity) const = 0;
   // True when a cache filled at `have` tokens says nothing of a sequence of `want`, which has to be
   // computed from its start: with some rotary scalings (dynamic, longrope) a longer sequence turns

@@ -122,6 +122,8 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head
                                 const at::Tensor& targets, const at::Tensor& weights = {},
                                 Arithmetic arithmetic = Arithmetic::fp32,
                                 const LogitShape& shape = {});
+// Rows of logits that exist at a time.
+int64_t loss_block_rows(int64_t vocabulary);
 at::Tensor linear_cross_entropy_ref(const at::Tensor& hidden, const BaseWeight& head,
                                     const at::Tensor& targets, const at::Tensor& weights = {},
                                     const LogitShape& shape = {});

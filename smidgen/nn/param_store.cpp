@@ -29,12 +29,12 @@ void ParamStore::place(Parameter& p, at::Tensor value, at::Tensor grad, at::Tens
   if (!p.frozen_) p.value_.mutable_grad() = grad;
 }
 
-std::vector<Parameter*> ParamStore::add(const std::vector<ParamSpec>& specs) {
+std::vector<Parameter*> ParamStore::add(const std::vector<ParamSpec>& specs, bool planned) {
   int64_t total = 0;
   for (const ParamSpec& spec : specs) total += elements(spec.shape);
   Arena arena;
   for (at::Tensor* t : {&arena.value, &arena.grad, &arena.m, &arena.v})
-    *t = at::zeros({total}, at::kFloat);
+    *t = at::zeros({total}, at::TensorOptions(at::kFloat).device(planned ? at::kMeta : at::kCPU));
   std::vector<Parameter*> added;
   int64_t offset = 0;
   for (const ParamSpec& spec : specs) {

@@ -51,8 +51,9 @@ class Parameter {
 
 class ParamStore {
  public:
-  // Adds zero-filled parameters in one new arena, in the order given. Paths must be new.
-  std::vector<Parameter*> add(const std::vector<ParamSpec>& specs);
+  // Adds zero-filled parameters in one new arena, in the order given. Paths must be new. `planned`:
+  // shapes without memory (torch's meta device), for plans.
+  std::vector<Parameter*> add(const std::vector<ParamSpec>& specs, bool planned = false);
 
   const std::vector<std::unique_ptr<Parameter>>& parameters() const { return parameters_; }
   Parameter& find(const std::string& path) const;  // not_found with the nearest path

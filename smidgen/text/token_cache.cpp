@@ -8,6 +8,7 @@
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/log.h"
+#include "smidgen/base/user_cache.h"
 #include "smidgen/io/json_file.h"
 
 namespace smidgen {
@@ -223,11 +224,8 @@ std::vector<Json> list_token_cache(const fs::path& folder) {
 }
 
 fs::path default_token_cache() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  if (cache && cache[0] == '/') return fs::path(cache) / "smidgen" / "tokens";
-  const char* home = std::getenv("HOME");
-  if (home && home[0] == '/') return fs::path(home) / ".cache" / "smidgen" / "tokens";
-  return {};
+  const fs::path folder = user_cache();
+  return folder.empty() ? folder : folder / "tokens";
 }
 
 DataCache data_cache(const std::string& value) {

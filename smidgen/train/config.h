@@ -54,6 +54,7 @@ struct TrainConfig {
   int64_t save_total_limit = 2;
   double watchdog = 8;
   MemoryPlan memory;
+  bool debug_nan = false;
   int64_t seed = 0;
 };
 
@@ -139,6 +140,9 @@ void fields(V& v, TrainConfig& c) {
              "NaN only",
      .min = 0});
   fields(v, c.memory);
+  v("debug_nan", c.debug_nan,
+    {.help = "Look into every module, forward and backward, and stop at the first NaN or infinity "
+             "with the module's name; slower"});
   v("seed", c.seed, {.help = "Decides starting values, order and every other draw", .min = 0});
 }
 

@@ -11,6 +11,7 @@
 #include "smidgen/base/signals.h"
 #include "smidgen/io/json_file.h"
 #include "smidgen/io/json_member.h"
+#include "smidgen/nn/nan_trace.h"
 #include "smidgen/train/optimizer.h"
 #include "smidgen/train/schedule.h"
 
@@ -118,13 +119,18 @@ double Loop::accumulate(const Step& step, Tally& tally) {
   s_.objective.begin(scene, step.micro);
   double loss = 0;
   int64_t rows = 0;
+  std::optional<NanTrace> trace;
+  if (s_.config.debug_nan) trace.emplace(str("step ", state_.step + 1));
   for (const auto& micro : step.micro) {
     const DropoutScope dropping(s_.adapter.dropout(), static_cast<uint64_t>(s_.config.seed),
                                 static_cast<uint64_t>(state_.step), rows);
     for (const int64_t unit : micro) rows += lengths_[static_cast<size_t>(unit)];
-    const at::Tensor sum = s_.objective.sum(scene, micro, tally);
+    const at::Tensor sum = traced(s_.objective.sum(scene, micro, tally), {}, "the loss");
     loss += sum.item<double>();
     if (sum.requires_grad()) sum.backward();
+    for (const auto& p : s_.adapter.store().parameters()) {
+      if (trace) traced(p->gradient(), {}, str("the gradient of ", p->spec().path()));
+    }
   }
   return loss;
 }

@@ -49,25 +49,30 @@ StepTimes time_steps(Model& model, Adapter& adapter, const StepBench& bench) {
   StepTimes result;
   std::vector<double> times;
   for (int64_t step = 0; step < bench.steps; ++step) {
-    const double seconds = seconds_of([&] {
-      const TensorMemory memory;
+    ParamStore& store = adapter.store();
+    Batch batch;
+    const TensorMemory memory;
+    const double pass = seconds_of([&] {
       const auto& ids = bench.batches[static_cast<size_t>(step) % bench.batches.size()];
       const std::vector<std::span<const int32_t>> sequences(ids.begin(), ids.end());
-      ParamStore& store = adapter.store();
       store.zero_grad();
-      Batch batch;
       batch.main = make_stream(sequences, std::vector<int>(sequences.size(), kSlot));
       batch.targets = next_token_targets(batch.main);
       batch.answers = batch.main.size() - batch.main.sequences();
       const at::Tensor sum = model.loss_sum(model.forward(batch.main), batch);
       sum.backward();
+      result.losses.push_back(sum.item<double>() / static_cast<double>(batch.answers));
+    });
+    const double update = seconds_of([&] {
       store.scale_grad(1.0 / static_cast<double>(batch.answers));
       clip_gradients(store, bench.optimizer.max_grad_norm);
       optimizer_step(store, bench.optimizer, bench.optimizer.learning_rate);
-      result.losses.push_back(sum.item<double>() / static_cast<double>(batch.answers));
-      result.activations = std::max(result.activations, memory.peak());
     });
-    if (step >= bench.skip) times.push_back(seconds);
+    result.activations = std::max(result.activations, memory.peak());
+    if (step < bench.skip) continue;
+    times.push_back(pass + update);
+    result.pass = times.size() == 1 ? pass : std::min(result.pass, pass);
+    result.update = times.size() == 1 ? update : std::min(result.update, update);
   }
   Adapter::detach(model, kSlot);
   if (times.empty()) return result;
@@ -87,10 +92,26 @@ ProductRate product_rate(const Model& model, int64_t rows) {
   ProductRate rate;
   for (const auto& [shape, count] : shapes) {
     const auto [out, in] = shape;
-    rate.seconds += static_cast<double>(count) * both_directions(rows, out, in, model.arithmetic());
-    rate.flops += 4.0 * static_cast<double>(count * rows * out * in);
+    const auto element = static_cast<double>(c10::elementSize(scalar_type(model.arithmetic())));
+    const ProductShape one{
+        .out = out,
+        .in = in,
+        .count = count,
+        .flops = 4.0 * static_cast<double>(rows * out * in),
+        .bytes = 2 * element * static_cast<double>(rows * in + out * in + rows * out),
+        .seconds = both_directions(rows, out, in, model.arithmetic())};
+    rate.seconds += static_cast<double>(count) * one.seconds;
+    rate.flops += static_cast<double>(count) * one.flops;
+    rate.shapes.push_back(one);
   }
   return rate;
+}
+
+double copy_rate() {
+  constexpr int64_t kElements = int64_t{1} << 26;
+  const at::Tensor from = at::ones({kElements}, at::kFloat);
+  at::Tensor to = at::empty_like(from);
+  return 2.0 * 4 * kElements / typical([&] { to.copy_(from); });
 }
 
 double square_rate(Arithmetic arithmetic) {

@@ -17,10 +17,12 @@ struct StepBench {
   OptimizerConfig optimizer;
 };
 
-// Median, least and most seconds of a step, losses, and the most bytes of tensors that a step held
+// Median, least and most seconds of a step, the least of its two parts (forward and backward pass;
+// clipping with the optimiser's step), losses, and the most bytes of tensors that a step held
 // beside those that outlive it (weights, parameters and their optimiser state).
 struct StepTimes {
   double seconds = 0, least = 0, most = 0;
+  double pass = 0, update = 0;
   int64_t activations = 0;
   std::vector<double> losses;
 };
@@ -28,11 +30,20 @@ StepTimes time_steps(Model& model, Adapter& adapter, const StepBench& bench);
 
 // The products with frozen weights of one step of n rows, both directions, at the rate at which
 // this machine multiplies their shapes with nothing around them: seconds, and the flops.
+struct ProductShape {
+  int64_t out = 0, in = 0, count = 0;
+  double flops = 0, bytes = 0,
+         seconds = 0;  // of one, both directions; bytes: read and written once
+};
 struct ProductRate {
   double seconds = 0, flops = 0;
+  std::vector<ProductShape> shapes;
   double per_second() const { return seconds > 0 ? flops / seconds : 0; }
 };
 ProductRate product_rate(const Model& model, int64_t rows);
+
+// Bytes a second that a copy too large for any cache reads and writes.
+double copy_rate();
 
 // A large square product, for comparison: flops a second.
 double square_rate(Arithmetic arithmetic);

@@ -12,8 +12,10 @@
 #include "smidgen/methods/merge.h"
 #include "smidgen/methods/open_model.h"
 #include "smidgen/text/token_cache.h"
+#include "smidgen/train/plan.h"
 #include "smidgen/train/recorder.h"
 #include "smidgen/train/showcase.h"
+#include "smidgen/train/step_probe.h"
 #include "smidgen/train/tune_account.h"
 
 namespace smidgen {
@@ -44,37 +46,89 @@ class Tuner {
       : call_(call), hooks_(hooks), config_(read_config<TuneConfig>(call.recipe.values)) {}
 
   TuneOutcome run() {
-    const DataConfig& named = config_.train.data;
-    const auto files = data_files(named.data), held_out_files = data_files(named.eval_data);
-    loaded_ = open(config_.model);
-    loaded_.model->set_memory(config_.train.memory);
-    if (config_.train.data.max_length > loaded_.model->context() &&
-        call_.recipe.origin("max_length").kind != Origin::Kind::standard) {
-      throw Error(ErrorKind::usage,
-                  str("max_length is ", config_.train.data.max_length,
-                      ", and the model's context holds ", loaded_.model->context(), " tokens"),
-                  call_.recipe.where("max_length"));
-    }
-    if (!loaded_.mix.empty()) {
-      throw Error(ErrorKind::unsupported, "tuning on top of another adapter is not possible yet",
-                  "adapter", "export BASE+ADAPTER to a folder first, and tune that");
-    }
     const TrainConfig& c = config_.train;
-    const Loss& loss = losses().find(c.loss.name);
-    objective_ = loss.start(c.loss.config, {*loaded_.model, loaded_.tokenizer()});
-    data_ = read_data(files, c.data, loss.form(), loaded_);
-    if (!held_out_files.empty())
-      held_out_ = read_data(held_out_files, c.data, loss.form(), loaded_);
+    prepare();
+    const StepShape shape = step_shape(c, data_);
+    const int64_t idle = idle_memory(loaded().model->arithmetic());
+    if (config_.dry_run) return {.plan = plan(shape, idle), .summary = {}, .report = {}};
+    if (!config_.allow_low_memory) check_memory(memory_report(config_, *planned_, shape, idle));
+    loaded_ = std::move(planned_->loaded());
+    planned_.reset();
+    load_weights(loaded_, {.dtype = config_.model.dtype, .base_format = config_.model.base_format});
+    loaded_.model->set_memory(config_.train.memory);
+    start_objective(loaded_);
     adapter_ = Adapter::create(*loaded_.model, c.method.name, c.method.config,
                                static_cast<uint64_t>(c.seed));
-    if (config_.dry_run)
-      return {.plan = tune_plan(config_, loaded_, *adapter_, data_, held_out()),
-              .summary = {},
-              .report = {}};
     return train();
   }
 
+  Json plan(const PlanCall& call) {
+    if (call.tokens.empty()) {
+      prepare();
+    } else {
+      open_planned();
+    }
+    const StepShape shape =
+        call.tokens.empty() ? step_shape(config_.train, data_) : step_shape(call.tokens);
+    const int64_t idle = idle_memory(loaded().model->arithmetic());
+    Json result = plan(shape, idle);
+    if (call.fit) result["fit"] = what_fits(config_, *call.fit, idle);
+    if (!call.timing) return result;
+    const auto time = probe_step(config_, *planned_, shape);
+    if (!time) return result;
+    result["step_s"] = time->step(shape);
+    result["tokens_per_s"] = shape.tokens / time->step(shape);
+    result["timing_cached"] = time->cached;
+    if (result.contains("steps"))
+      result["run_s"] = time->step(shape) * result["steps"].get<double>();
+    return result;
+  }
+
  private:
+  LoadedModel& loaded() { return planned_ ? planned_->loaded() : loaded_; }
+
+  Json plan(const StepShape& shape, int64_t idle) {
+    const bool with_data = data_.units() > 0;
+    Json result = tune_plan(config_, *planned_, with_data ? &data_ : nullptr, held_out());
+    result.update(memory_report(config_, *planned_, shape, idle));
+    return result;
+  }
+
+  void open_planned() {
+    planned_ =
+        std::make_unique<PlannedRun>(config_.model, config_.train);
+    LoadedModel& model = loaded();
+    if (config_.train.data.max_length > model.model->context() &&
+        call_.recipe.origin("max_length").kind != Origin::Kind::standard) {
+      throw Error(ErrorKind::usage,
+                  str("max_length is ", config_.train.data.max_length,
+                      ", and the model's context holds ", model.model->context(), " tokens"),
+                  call_.recipe.where("max_length"));
+    }
+    if (!model.mix.empty()) {
+      throw Error(ErrorKind::unsupported, "tuning on top of another adapter is not possible yet",
+                  "adapter", "export BASE+ADAPTER to a folder first, and tune that");
+    }
+  }
+
+  // Everything that can be found wrong before the weights are read.
+  void prepare() {
+    const DataConfig& c = config_.train.data;
+    const auto files = data_files(c.data), held_out_files = data_files(c.eval_data);
+    open_planned();
+    // A loss that holds a model of its own waits until the plan is known to fit.
+    if (planned_->held_by_loss() == 0) start_objective(loaded());
+    const DataForm form = losses().find(config_.train.loss.name).form();
+    data_ = read_data(files, c, form, loaded());
+    if (!held_out_files.empty()) held_out_ = read_data(held_out_files, c, form, loaded());
+  }
+
+  void start_objective(LoadedModel& model) {
+    const OneOf& loss = config_.train.loss;
+    if (!objective_)
+      objective_ = losses().find(loss.name).start(loss.config, {*model.model, model.tokenizer()});
+  }
+
   const Dataset* held_out() const { return held_out_ ? &*held_out_ : nullptr; }
 
   RunIdentity identity() {
@@ -93,7 +147,8 @@ class Tuner {
   void save_artefact(const fs::path& folder) {
     // Without what only this process was told, so that a resumed run leaves the same folder.
     Json recipe = call_.recipe.values;
-    for (const char* key : {"out", "resume", "allow_inexact_resume", "dry_run"}) recipe.erase(key);
+    for (const char* key : {"out", "resume", "allow_inexact_resume", "allow_low_memory", "dry_run"})
+      recipe.erase(key);
     const Json card = tune_sidecar(config_, loaded_, recipe);
     if (adapter_->method().capabilities().artefact == Artefact::adapter) {
       adapter_->save(folder, loaded_.files.path.string(), card, /*replace=*/true);
@@ -181,8 +236,9 @@ class Tuner {
   }
 
   const TuneCall& call_;
-  const TuneHooks& hooks_;
+  TuneHooks hooks_;
   TuneConfig config_;
+  std::unique_ptr<PlannedRun> planned_;  // until the weights are read
   LoadedModel loaded_;
   std::unique_ptr<Objective> objective_;
   Dataset data_;
@@ -194,6 +250,10 @@ class Tuner {
 
 TuneOutcome tune(const TuneCall& call, const TuneHooks& hooks) {
   return Tuner(call, hooks).run();
+}
+
+Json plan_tuning(const TuneCall& call, const PlanCall& plan) {
+  return Tuner(call, {}).plan(plan);
 }
 
 Json tune_fields() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "smidgen/base/json.h"
@@ -32,6 +33,14 @@ struct TuneOutcome {
 // Trains the method on the data and leaves the run folder. Throws what opening the model, reading
 // the data and Loop throw.
 TuneOutcome tune(const TuneCall& call, const TuneHooks& hooks);
+
+// A plan without a run: see plan.h and step_probe.h.
+struct PlanCall {
+  std::string tokens;          // the shape of a step in place of data: 8x512; empty: the data's
+  std::optional<int64_t> fit;  // bytes: what would fit into so many?
+  bool timing = true;
+};
+Json plan_tuning(const TuneCall& call, const PlanCall& plan);
 
 // The field list of TuneConfig.
 Json tune_fields();

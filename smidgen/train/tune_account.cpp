@@ -9,9 +9,9 @@ namespace smidgen {
 
 Json decisive(const Json& values) {
   Json kept = values;
-  for (const char* key : {"out", "resume", "allow_inexact_resume", "dry_run", "samples",
-                          "sample_tokens", "save_every", "save_total_limit", "eval_every",
-                          "eval_data", "early_stop", "model", "data", "data_cache"}) {
+  for (const char* key : {"out", "debug_nan", "resume", "allow_inexact_resume", "allow_low_memory",
+                          "dry_run", "samples", "sample_tokens", "save_every", "save_total_limit",
+                          "eval_every", "eval_data", "early_stop", "model", "data", "data_cache"}) {
     kept.erase(key);
   }
   // Blocks that run again have the bits of blocks that are kept; lean rounds otherwise.
@@ -39,24 +39,25 @@ Json tune_sidecar(const TuneConfig& c, LoadedModel& loaded, const Json& recipe) 
           {"stop_tokens", stop}};
 }
 
-Json tune_plan(const TuneConfig& c, const LoadedModel& loaded, const Adapter& adapter,
-               const Dataset& data, const Dataset* held_out) {
-  const int64_t steps = total_steps(c.train, data);
-  return {{"model", c.model.choice.model},
-          {"arithmetic", std::string(to_string(loaded.model->arithmetic()))},
-          {"base_bytes", loaded.model->weight_bytes()},
-          {"method", c.train.method.name},
-          {"sites", adapter.plan().sites.size()},
-          {"trainable", adapter.store().trainable_elements()},
-          {"trainable_bytes", 16 * adapter.store().trainable_elements()},
-          {"loss", c.train.loss.name},
-          {"samples", data.units()},
-          {"tokens", data.tokens()},
-          {"answer_tokens", data.answer_tokens()},
-          {"held_out_samples", held_out ? held_out->units() : 0},
-          {"steps", steps},
-          {"batch_tokens", c.train.batch_tokens},
-          {"out", c.out}};
+Json tune_plan(const TuneConfig& c, const PlannedRun& run, const Dataset* data,
+               const Dataset* held_out) {
+  const Model& model = *run.loaded().model;
+  Json plan = {{"model", c.model.choice.model},
+               {"arithmetic", std::string(to_string(model.arithmetic()))},
+               {"method", c.train.method.name},
+               {"sites", run.adapter().plan().sites.size()},
+               {"trainable", run.adapter().store().trainable_elements()},
+               {"loss", c.train.loss.name}};
+  if (data) {
+    plan["samples"] = data->units();
+    plan["tokens"] = data->tokens();
+    plan["answer_tokens"] = data->answer_tokens();
+    plan["held_out_samples"] = held_out ? held_out->units() : 0;
+    plan["steps"] = total_steps(c.train, *data);
+    plan["batch_tokens"] = c.train.batch_tokens;
+    plan["out"] = c.out;
+  }
+  return plan;
 }
 
 Json tune_facts(const TuneConfig& config, const LoadedModel& loaded, const Adapter& adapter,

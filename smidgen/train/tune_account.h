@@ -6,6 +6,7 @@
 #include "smidgen/io/run_folder.h"
 #include "smidgen/report/run_report.h"
 #include "smidgen/train/loop.h"
+#include "smidgen/train/plan.h"
 #include "smidgen/train/tune_config.h"
 
 namespace smidgen {
@@ -17,8 +18,9 @@ Json decisive(const Json& values);
 // smidgen.json of the adapter folder.
 Json tune_sidecar(const TuneConfig& config, LoadedModel& loaded, const Json& recipe);
 
-Json tune_plan(const TuneConfig& config, const LoadedModel& loaded, const Adapter& adapter,
-               const Dataset& data, const Dataset* held_out);
+// Without data (null) nothing is said of it.
+Json tune_plan(const TuneConfig& config, const PlannedRun& run, const Dataset* data,
+               const Dataset* held_out);
 
 // The table at the head of the report.
 Json tune_facts(const TuneConfig& config, const LoadedModel& loaded, const Adapter& adapter,

@@ -15,6 +15,7 @@ struct TuneConfig {
   bool resume = false;
   bool allow_inexact_resume = false;
   bool dry_run = false;
+  bool allow_low_memory = false;
   int64_t samples = 3;
   int64_t sample_tokens = 160;
 };
@@ -26,7 +27,9 @@ void fields(V& v, TuneConfig& c) {
   v("resume", c.resume, {.help = "Go on from the last checkpoint of the run folder"});
   v("allow_inexact_resume", c.allow_inexact_resume,
     {.help = "Resume under another thread count, kernel target or version"});
-  v("dry_run", c.dry_run, {.help = "Show the plan and stop"});
+  v("dry_run", c.dry_run, {.help = "Show the plan, as the verb plan does, and stop"});
+  v("allow_low_memory", c.allow_low_memory,
+    {.help = "Start although the plan says that memory will not suffice"});
   v("samples", c.samples,
     {.help = "Held-out prompts answered before and after, for the report", .min = 0, .max = 100});
   v("sample_tokens", c.sample_tokens,

@@ -18,8 +18,8 @@ void Watchdog::check(int64_t step, double loss, double grad_norm, const std::str
                     // The sign of a NaN says nothing.
                     std::isnan(bad) ? std::string("nan") : str(bad)),
                 batch,
-                "check these samples and the weights; a lower learning rate helps where the loss "
-                "was rising");
+                "run again with --debug-nan, which names the module where it arises; a lower "
+                "learning rate helps where the loss was rising");
   }
   if (limit_ > 0 && losses_.size() >= kUnjudged) {
     double mean = 0, square = 0;

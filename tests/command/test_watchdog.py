@@ -33,6 +33,9 @@ def test_a_value_that_is_no_number_names_its_batch(value, tmp_path):
     assert "step 26" in done.stderr
     assert "data.jsonl:26" in done.stderr or "line 26" in done.stderr
     assert any(w in done.stderr.lower() for w in ("nan", "inf", "not finite")), done.stderr
+    assert "--debug-nan" in done.stderr
+    traced = smidgen.call("tune", **runs.arguments(folder, data, tmp_path / "traced", **{**STEP, "max_steps": 40, "learning_rate": 1e-6, "debug_nan": True}))
+    assert traced.returncode == 1 and "step 26, forward: model.embed_tokens gives" in traced.stderr, traced.stderr
     # The last good state is there: nothing that holds the broken value was saved.
     for checkpoint in runs.checkpoints(run):
         for file in checkpoint.rglob("*.safetensors"):

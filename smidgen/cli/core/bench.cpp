@@ -7,6 +7,7 @@
 #include "smidgen/base/memory.h"
 #include "smidgen/base/rng.h"
 #include "smidgen/base/threads.h"
+#include "smidgen/cli/core/bench_load.h"
 #include "smidgen/cli/core/verb.h"
 #include "smidgen/io/json_file.h"
 #include "smidgen/kernels/target.h"
@@ -34,8 +35,8 @@ struct BenchConfig {
 
 template <class V>
 void fields(V& v, BenchConfig& c) {
-  v.choice("what", c.what, {"step", "generate"},
-           {.help = "What is measured on random ids: a tuning step, or generation"});
+  v.choice("what", c.what, {"step", "generate", "load"},
+           {.help = "What is measured: a tuning step or generation on random ids, or loading"});
   fields(v, c.model);
   v("tokens", c.tokens, {.help = "Sequences and their length: 2x512"});
   v("ids_file", c.ids_file,
@@ -152,23 +153,32 @@ void run_generation(const BenchConfig& config, bool json) {
   print_figures(result);
 }
 
-// A flag of the other measurement would do nothing.
+// A flag of another measurement would do nothing.
 void refuse_others(const Resolved& recipe, const std::string& what) {
-  const std::set<std::string> of_generate{"context", "new_tokens", "runs"},
-      of_both{"what",  "model",       "adapter", "allow_config_key", "allow_other_base",
-              "dtype", "base_format", "seed"};
+  const std::set<std::string> of_model{"what",  "model",       "adapter", "allow_config_key",
+                                       "allow_other_base", "dtype", "base_format"};
+  const std::set<std::string> of_generate{"context", "new_tokens", "runs", "seed"}, of_load{"steps"},
+      not_of_step{"context", "new_tokens", "runs"};
   for (const auto& [path, origin] : recipe.origins) {
-    const bool fits = what == "generate" ? of_generate.contains(path) || of_both.contains(path)
-                                         : !of_generate.contains(path);
+    const bool fits = what == "step"       ? !not_of_step.contains(path)
+                      : what == "generate" ? of_generate.contains(path) || of_model.contains(path)
+                                           : of_load.contains(path) || of_model.contains(path);
     if (fits || origin.kind == Origin::Kind::standard || recipe.common.contains(path)) continue;
     throw Error(ErrorKind::usage, str("bench ", what, " does not use it"), recipe.where(path));
   }
+}
+
+void show(const Json& figures, bool json) {
+  if (json) return print_json(figures);
+  print_figures(figures);
 }
 
 void run_bench(const Invocation& invocation) {
   const auto config = read_config<BenchConfig>(invocation.recipe.values);
   refuse_others(invocation.recipe, config.what);
   if (config.what == "generate") return run_generation(config, invocation.output.json);
+  if (config.what == "load")
+    return show(measure_load(config.model, config.steps), invocation.output.json);
   if (config.skip >= config.steps)
     throw Error(ErrorKind::usage, str("all ", config.steps, " steps are skipped"), "--skip");
   LoadedModel loaded = open_detached(
@@ -207,16 +217,25 @@ void run_bench(const Invocation& invocation) {
     result["gemm_gflops"] = rate.per_second() / 1e9;
     result["square_gflops"] = square_rate(model.arithmetic()) / 1e9;
     result["gemm_share"] = rate.seconds / times.seconds;
+    result["copy_gb_per_s"] = copy_rate() / 1e9;
+    for (const ProductShape& s : rate.shapes) {
+      result["products"].push_back(
+          {{"out", s.out},
+           {"in", s.in},
+           {"count", s.count},
+           {"gflops", s.flops / s.seconds / 1e9},
+           {"flops_per_byte", s.flops / s.bytes},
+           {"share", static_cast<double>(s.count) * s.seconds / times.seconds}});
+    }
   }
-  if (invocation.output.json) return print_json(result);
-  print_figures(result);
+  show(result, invocation.output.json);
 }
 
 }  // namespace
 
 CoreVerb bench_verb() {
   return {"bench",
-          "Measure a tuning step or generation of a model on this machine",
+          "Measure a tuning step, generation or loading of a model on this machine",
           Json::array({Json::array({"smidgen bench step --model model.gguf --tokens 2x512 --rank 8",
                                     "tokens a second, memory, share of the products"}),
                        Json::array({"smidgen bench generate --model model.gguf --context 128,1024",

@@ -20,15 +20,6 @@ std::string fixed(const std::string& label, double value, int digits) {
   return out.str();
 }
 
-void print_plan(const Json& plan) {
-  for (const auto& [key, value] : plan.items()) {
-    std::string label = key;
-    std::replace(label.begin(), label.end(), '_', ' ');
-    console().print(str(label, std::string(20 - std::min<size_t>(19, label.size()), ' '),
-                        value.is_string() ? value.get<std::string>() : value.dump(), "\n"));
-  }
-}
-
 void print_end(const Json& summary, const RunReport& r) {
   std::ostringstream out;
   for (const SampleRow& s : r.samples) {
@@ -69,7 +60,7 @@ void run_tune(const Invocation& call) {
       tune({.recipe = call.recipe, .yaml = call.yaml, .threads = call.threads}, {});
   const bool planned = !outcome.plan.is_null();
   if (call.output.json) return print_json(planned ? outcome.plan : outcome.summary);
-  if (planned) return print_plan(outcome.plan);
+  if (planned) return console().print(plan_text(outcome.plan));
   if (!call.output.quiet) print_end(outcome.summary, outcome.report);
 }
 

@@ -23,7 +23,11 @@ CoreVerb eval_verb();
 CoreVerb export_verb();
 CoreVerb forward_verb();
 CoreVerb generate_verb();
+CoreVerb plan_verb();
 CoreVerb tune_verb();
+
+// A plan as lines: of `plan`, and of a dry run of `tune`.
+std::string plan_text(const Json& plan);
 
 // A JSON value as one line on stdout.
 void print_json(const Json& value);

@@ -141,6 +141,15 @@ at::Tensor BaseWeight::do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t r
   return dx.to(dy.scalar_type());
 }
 
+int64_t BaseWeight::product_bytes(int64_t n, bool transposed) const {
+  // The product, its fp32 form where it has another, and one unpacked block of W.
+  const int64_t bytes = static_cast<int64_t>(c10::elementSize(dtype())),
+                width = transposed ? in_features_ : out_features_;
+  const int64_t block = std::min(out_features_, block_rows(in_features_)) * in_features_;
+  const int64_t sums = transposed || bytes < 4 ? 4 * n * width : 0;
+  return n * width * bytes + sums + block * (bytes < 4 ? 4 + bytes : 4);
+}
+
 void BaseWeight::do_matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const {
   hand_out(do_matmul(x, 0, out_features_), finish);
 }

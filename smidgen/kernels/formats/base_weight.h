@@ -38,6 +38,8 @@ class BaseWeight {
   // held.
   virtual std::string_view changed_format() const { return format(); }
   virtual size_t bytes() const = 0;  // memory held by the weights
+  // What matmul_blocks (matmul_t_blocks) of n rows allocates for itself, at most.
+  virtual int64_t product_bytes(int64_t n, bool transposed) const;
 
   at::Tensor matmul(const at::Tensor& x) const;     // x [n, i]  -> x W^T [n, o]
   at::Tensor matmul_t(const at::Tensor& dy) const;  // dy [n, o] -> dy W [n, i]

@@ -57,6 +57,14 @@ at::Tensor DenseWeight::do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t 
   return at::matmul(dy, weights_.narrow(0, row0, row1 - row0));
 }
 
+
+int64_t DenseWeight::product_bytes(int64_t n, bool transposed) const {
+  if (packs() && (!transposed || n > kFewRows)) return 0;
+  if (weights_.scalar_type() != dtype()) return BaseWeight::product_bytes(n, transposed);
+  const int64_t width = transposed ? in_features() : out_features();
+  return n * width * (dtype() == at::kFloat ? 4 : 4 + 2);
+}
+
 void DenseWeight::do_matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const {
   if (!packs()) return BaseWeight::do_matmul_blocks(x, finish);
   multiply(x.contiguous(), 0, out_features(), finish);

@@ -15,6 +15,7 @@ class DenseWeight final : public BaseWeight {
   DenseWeight(at::Tensor weights, std::string format, Arithmetic arithmetic);
 
   std::string_view format() const override { return format_; }
+  int64_t product_bytes(int64_t n, bool transposed) const override;
   size_t bytes() const override { return weights_.nbytes(); }
 
  protected:

@@ -32,6 +32,10 @@ class Int8Weight final : public BaseWeight {
 
   std::string_view format() const override { return "int8"; }
   size_t bytes() const override { return values_.size() + scales_.size() * sizeof(float); }
+  int64_t product_bytes(int64_t n, bool transposed) const override {
+    const int64_t inner = transposed ? out_features() : in_features();
+    return multiplies(inner) ? n * (inner + 8) : BaseWeight::product_bytes(n, transposed);
+  }
 
   void put_row(int64_t row, const float* w) {
     float most = 0;

@@ -17,6 +17,9 @@ class PackedWeight : public BaseWeight {
   std::string_view changed_format() const override {
     return arithmetic() == Arithmetic::bf16 ? "bf16" : "fp32";
   }
+  int64_t product_bytes(int64_t n, bool transposed) const override {
+    return packs() ? 0 : BaseWeight::product_bytes(n, transposed);
+  }
 
  protected:
   // Columns [begin, end) of a row.

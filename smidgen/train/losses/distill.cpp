@@ -142,6 +142,11 @@ class DistillLoss : public Loss {
   }
   std::string source() const override { return "arXiv:2306.13649, trl 1.16 GKDTrainer"; }
   Json fields() const override { return describe<DistillConfig>(); }
+  int64_t planned_bytes(const Json& config) const override {
+    const auto c = read_config<DistillConfig>(config, "loss");
+    return static_cast<int64_t>(
+        load_model(open_model(c.teacher), {.planned = true})->weight_bytes());
+  }
   std::unique_ptr<Objective> start(const Json& config, const LossStart& start) const override {
     return std::make_unique<DistillObjective>(read_config<DistillConfig>(config, "loss"), start);
   }

@@ -75,6 +75,8 @@ class Loss {
   virtual std::string source() const = 0;
   virtual Json fields() const = 0;
   virtual DataForm form() const { return DataForm::plain; }  // of the data that it learns from
+  // Bytes that it holds all the time, for plans.
+  virtual int64_t planned_bytes(const Json&) const { return 0; }
   virtual std::unique_ptr<Objective> start(const Json& config, const LossStart& start) const = 0;
 };
 

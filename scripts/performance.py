@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Writes docs/performance.md, and its roofline as SVG, from the JSON files that `make bench` leaves in build/bench/results.
+
+    performance.py [--results FOLDER] [--docs FOLDER] [--quick]
+
+Every figure of the page comes out of a file; nothing is typed in. Results of a `--quick` run are refused, since their
+figures mean nothing; --quick lets them pass, to see that the script works.
+"""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = {"step": "bench/step.py --case all", "load": "bench/load.py", "plan": "bench/plan.py", "tokenizer": "bench/tokenizer.py", "generate": "bench/generate.py"}
+
+
+def number(value):
+    if value == 0 or not math.isfinite(value):
+        return str(value)
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{digits}f}"
+
+
+def spread(entry):
+    return f"{number(entry['median'])} ({number(entry['least'])}-{number(entry['most'])})"
+
+
+def table(header, rows):
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(map(str, row)) + " |\n" for row in lines)
+
+
+def step_section(result):
+    rows = []
+    for case, e in result["cases"].items():
+        ours, theirs = e["smidgen"], e["peft"]
+        rows.append(
+            [case, spread(ours["tokens_per_s"]), spread(theirs["tokens_per_s"]), f"{e['speed_ratio']:.2f}"]
+            + [number(ours["peak_mb"]["median"]), number(theirs["peak_mb"]["median"]), f"{e['memory_ratio']:.2f}", "yes" if e["losses_agree"] else "NO: void"]
+        )
+    text = "## A tuning step, against PEFT in its fastest setting\n\nMedian (least-most) of runs that took turns; memory is the most that the process ever held, loading included.\n\n"
+    text += table(["case", "smidgen, tokens/s", "PEFT, tokens/s", "times", "smidgen, MB", "PEFT, MB", "times", "losses agree"], rows)
+    return text
+
+
+def profile_section(result):
+    """The first case that tells its products."""
+    for case, e in result["cases"].items():
+        if "products" not in e:
+            continue
+        rows = [[f"{p['out']} x {p['in']}", p["count"], number(p["gflops"]), number(p["flops_per_byte"]), f"{100 * p['share']:.0f} %"] for p in e["products"]]
+        rest = 1 - e["gemm_share"]
+        text = f"## Where the time of a step goes ({case})\n\nThe products with frozen weights, each timed alone in torch at the step's number of rows, and its share of the step's time. "
+        text += f"Everything else (attention, norms, loss, adapter, optimiser, and products slower or faster than torch's) is {100 * rest:.0f} %.\n\n"
+        text += table(["weight", "of them", "GFLOP/s", "flops a byte", "share"], rows)
+        return text + "\n![Roofline](performance_roofline.svg)\n", roofline(e, case)
+    return "", None
+
+
+def roofline(entry, case):
+    """Rate over arithmetic intensity, both logarithmic: the roof is the copy rate below and a large product's rate above."""
+    width, height, left, bottom = 560, 340, 60, 45
+    roof, slope = entry["square_gflops"], entry["copy_gb_per_s"]
+    points = [(p["flops_per_byte"], p["gflops"], f"{p['out']}x{p['in']}") for p in entry["products"]]
+    low_x, high_x = 0.25, 10 ** math.ceil(math.log10(max(x for x, *_ in points) * 1.2))
+    low_y, high_y = 10 ** math.floor(math.log10(low_x * slope)), 10 ** math.ceil(math.log10(roof * 1.2))
+
+    def at(x, y):
+        across = (math.log(x) - math.log(low_x)) / (math.log(high_x) - math.log(low_x))
+        up = (math.log(y) - math.log(low_y)) / (math.log(high_y) - math.log(low_y))
+        return left + across * (width - left - 20), height - bottom - up * (height - bottom - 35)
+
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">']
+    parts.append(f'<rect width="{width}" height="{height}" fill="#ffffff"/><text x="{left}" y="20" font-size="13">Roofline: products of a step, {case}</text>')
+    for exponent in range(math.floor(math.log10(low_y)), math.ceil(math.log10(high_y)) + 1):
+        x, y = at(low_x, 10.0**exponent)
+        parts.append(f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{width - 20}" y2="{y:.1f}" stroke="#e0e0e0"/><text x="{x - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{10**exponent:g}</text>')
+    for exponent in range(0, math.ceil(math.log10(high_x)) + 1):
+        x, y = at(10.0**exponent, low_y)
+        parts.append(f'<line x1="{x:.1f}" y1="35" x2="{x:.1f}" y2="{y:.1f}" stroke="#e0e0e0"/><text x="{x:.1f}" y="{y + 15:.1f}" text-anchor="middle">{10**exponent:g}</text>')
+    corners = [at(low_x, low_x * slope), at(roof / slope, roof), at(high_x, roof)]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    parts.append(f'<polyline points="{path}" fill="none" stroke="#444444" stroke-width="2"/>')
+    for x, y, label in points:
+        px, py = at(x, y)
+        parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="#c2571a"/><text x="{px + 7:.1f}" y="{py + 13:.1f}">{label}</text>')
+    parts.append(f'<text x="{(width + left) / 2}" y="{height - 8}" text-anchor="middle">flops a byte</text>')
+    parts.append(f'<text x="14" y="{height / 2}" text-anchor="middle" transform="rotate(-90 14 {height / 2})">GFLOP/s</text></svg>')
+    return "\n".join(parts) + "\n"
+
+
+def load_section(result):
+    rows = []
+    for case, whats in result["cases"].items():
+        for what, e in whats.items():
+            if isinstance(e, dict) and "speed_ratio" in e:
+                rows.append([f"{case}: {what[:-2]}", spread(e["smidgen"]), spread(e["peer"]), f"{e['speed_ratio']:.1f}"])
+    return "## Loading, against transformers and PEFT\n\nSeconds, files in the page cache, imports not counted.\n\n" + table(["what", "smidgen", "transformers", "times faster"], rows)
+
+
+def plan_section(result):
+    rows = [[f"{c['tokens']} {' '.join(c['flags'])}", *(number(c[k]) for k in ("planned_s", "step_s", "time_ratio", "planned_mb", "peak_mb", "memory_ratio"))] for c in result["cases"]]
+    return "## Plans against what happened\n\n" + table(["case", "planned, s", "real, s", "ratio", "planned, MB", "real, MB", "ratio"], rows)
+
+
+def peer_section(title):
+    """Scripts whose cases are {smidgen, peer, speed_ratio}."""
+
+    def section(result):
+        rows = [[case, spread(e["smidgen"]), spread(e["peer"]), f"{e['speed_ratio']:.1f}"] for case, e in result["cases"].items() if "speed_ratio" in e and "peer" in e]
+        return f"## {title}\n\n" + table(["case", "smidgen", "peer", "times"], rows) if rows else ""
+
+    return section
+
+
+SECTIONS = {"step": step_section, "load": load_section, "plan": plan_section, "tokenizer": peer_section("Tokenizing, seconds"), "generate": peer_section("Generating")}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=ROOT / "build" / "bench" / "results")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    found = {name: json.loads(path.read_text()) for name in SECTIONS if (path := args.results / f"{name}.json").exists()}
+    if not found:
+        raise SystemExit(f"no results in {args.results}: make bench")
+    quick = [name for name, result in found.items() if result.get("quick")]
+    if quick and not args.quick:
+        raise SystemExit(f"results of a quick run, which mean nothing: {' '.join(quick)}")
+    machines = {json.dumps(result["machine"]) for result in found.values()}
+    if len(machines) > 1:
+        raise SystemExit("the results come from different machines: " + "; ".join(machines))
+    machine = json.loads(machines.pop())
+    text = f"# Performance\n\nWritten by `scripts/performance.py` from what `make bench` measured on {machine['cores']} cores of {machine['processor']}. A claim is a ratio against the peer in one run.\n"
+    picture = None
+    for name, result in found.items():
+        section = SECTIONS[name](result)
+        if not section:
+            continue
+        text += f"\n{section}\n```console\n$ .venv/bin/python {COMMANDS[name]}\n```\n"
+        if name == "step":
+            profile, picture = profile_section(result)
+            text += f"\n{profile}" if profile else ""
+    (args.docs / "performance.md").write_text(text)
+    if picture:
+        (args.docs / "performance_roofline.svg").write_text(picture)
+
+
+if __name__ == "__main__":
+    main()
