@@ -59,7 +59,8 @@ at::Tensor traced(at::Tensor y, const at::Tensor& x, const std::string& module) 
   };
   watch(y, "backward, in the gradient of its output");
   watch(x, "backward");
-  return y;
+  // A view, so that the next module's look at this gradient, its input's, comes before ours.
+  return y.requires_grad() ? y.view_as(y) : y;
 }
 
 at::Tensor traced(at::Tensor y, const at::Tensor& x, const std::vector<Site>& sites) {
