@@ -177,14 +177,13 @@ bool Decoder::starts_anew(int64_t have, int64_t want) const {
 }
 
 Decoder::Inner Decoder::inner(const Mlp& mlp, const at::Tensor& x, const Rows& rows,
-                               const Remake& remake) const {
+                              const Remake& remake) const {
   const auto act = [gated = gated_, f = spec_.activation](const at::Tensor& up) {
     return gated ? smidgen::gated(f, up) : activate(f, up);
   };
   const at::Tensor up = mlp.up->forward(x, rows, remake);
   at::Tensor y = act(up);
-  if (NanTrace::on())
-    y = traced(y, up, str("the activation after ", mlp.up->sites().front().name));
+  if (NanTrace::on()) y = traced(y, up, str("the activation after ", mlp.up->sites().front().name));
   if (!lean()) return {y, {}};
   return {y, {{up.detach()}, [act](const Tensors& from) { return act(from[0]); }}};
 }

@@ -20,9 +20,8 @@ constexpr int kSlot = 1;
 constexpr int64_t kWalk = 1000;  // steps that stand for all
 
 // Freed blocks that do not fit what comes next: little where products go into their place block by
-// block, much where whole weights, their gradients or fp32 products come and go. Measured over
-// tests/command/test_plan.py's kind of runs with glibc 2.36, against the same runs with
-// MALLOC_MMAP_THRESHOLD_=262144, whose heap has none.
+// block, much where whole weights, their gradients or fp32 products come and go. The shares are
+// fitted to some forty runs like those of tests/command/test_plan.py, with glibc 2.36.
 double holes_share(const Model& model) {
   constexpr int64_t kSome = 256;
   bool dense = false, whole = false, unpacked = false;

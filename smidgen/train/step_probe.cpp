@@ -46,18 +46,19 @@ std::vector<std::vector<int32_t>> random_sequences(const std::vector<int64_t>& l
 std::string key_of(const TuneConfig& c, const Model& model, const std::vector<int64_t>& lengths) {
   std::string formats;
   for (const auto& host : model.hosts()) formats += str(host->weight().original().format(), " ");
-  const Json what = {{"processor", cpu_info().model},
-                     {"target", kernel_target()},
-                     {"threads", thread_count()},
-                     {"smidgen", version()},
-                     {"config", model.config()},
-                     {"formats", formats},
-                     {"arithmetic", std::string(to_string(model.arithmetic()))},
-                     {"method", c.train.method.name},
-                     {"settings", c.train.method.config},
-                     {"memory", {static_cast<int>(c.train.memory.mode), c.train.memory.checkpoint_every}},
-                     {"optimizer", c.train.optimizer.optimizer},
-                     {"lengths", lengths}};
+  const Json what = {
+      {"processor", cpu_info().model},
+      {"target", kernel_target()},
+      {"threads", thread_count()},
+      {"smidgen", version()},
+      {"config", model.config()},
+      {"formats", formats},
+      {"arithmetic", std::string(to_string(model.arithmetic()))},
+      {"method", c.train.method.name},
+      {"settings", c.train.method.config},
+      {"memory", {static_cast<int>(c.train.memory.mode), c.train.memory.checkpoint_every}},
+      {"optimizer", c.train.optimizer.optimizer},
+      {"lengths", lengths}};
   return sha256(what.dump()).substr(0, 16);
 }
 

@@ -95,8 +95,7 @@ class Tuner {
   }
 
   void open_planned() {
-    planned_ =
-        std::make_unique<PlannedRun>(config_.model, config_.train);
+    planned_ = std::make_unique<PlannedRun>(config_.model, config_.train);
     LoadedModel& model = loaded();
     if (config_.train.data.max_length > model.model->context() &&
         call_.recipe.origin("max_length").kind != Origin::Kind::standard) {

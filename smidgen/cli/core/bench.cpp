@@ -155,10 +155,10 @@ void run_generation(const BenchConfig& config, bool json) {
 
 // A flag of another measurement would do nothing.
 void refuse_others(const Resolved& recipe, const std::string& what) {
-  const std::set<std::string> of_model{"what",  "model",       "adapter", "allow_config_key",
-                                       "allow_other_base", "dtype", "base_format"};
-  const std::set<std::string> of_generate{"context", "new_tokens", "runs", "seed"}, of_load{"steps"},
-      not_of_step{"context", "new_tokens", "runs"};
+  const std::set<std::string> of_model{
+      "what", "model", "adapter", "allow_config_key", "allow_other_base", "dtype", "base_format"};
+  const std::set<std::string> of_generate{"context", "new_tokens", "runs", "seed"},
+      of_load{"steps"}, not_of_step{"context", "new_tokens", "runs"};
   for (const auto& [path, origin] : recipe.origins) {
     const bool fits = what == "step"       ? !not_of_step.contains(path)
                       : what == "generate" ? of_generate.contains(path) || of_model.contains(path)

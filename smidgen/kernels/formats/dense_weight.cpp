@@ -1,6 +1,7 @@
 #include "smidgen/kernels/formats/dense_weight.h"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include <ATen/ops/empty.h>
@@ -57,7 +58,6 @@ at::Tensor DenseWeight::do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t 
   return at::matmul(dy, weights_.narrow(0, row0, row1 - row0));
 }
 
-
 int64_t DenseWeight::product_bytes(int64_t n, bool transposed) const {
   if (packs() && (!transposed || n > kFewRows)) return 0;
   if (weights_.scalar_type() != dtype()) return BaseWeight::product_bytes(n, transposed);
@@ -99,7 +99,16 @@ std::shared_ptr<const BaseWeight> pack_dense(const WeightSource& source, at::Sca
   const int64_t step = std::max<int64_t>(1, (int64_t{1} << 16) / columns);
   at::Tensor weights = at::empty({source.rows, columns}, storage);
   void* const data = weights.data_ptr();
+  const Format same = storage == at::kFloat ? Format::f32 : Format::bf16;
+  const bool as_it_lies = source.stored && source.formats == std::vector{same};
   parallel_for(source.rows, step, [&](int64_t begin, int64_t end) {
+    if (as_it_lies) {
+      const size_t bytes = static_cast<size_t>(columns) * weights.itemsize();
+      for (int64_t row = begin; row < end; ++row)
+        std::memcpy(static_cast<std::byte*>(data) + static_cast<size_t>(row) * bytes,
+                    source.stored(row).bytes, bytes);
+      return;
+    }
     if (storage == at::kFloat) {
       source.read(begin, end, static_cast<float*>(data) + begin * columns);
       return;
