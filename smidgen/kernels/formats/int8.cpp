@@ -31,6 +31,10 @@ class Int8Weight final : public BaseWeight {
         scales_(static_cast<size_t>(out)) {}
 
   std::string_view format() const override { return "int8"; }
+  // An adapter would not survive the rounding.
+  std::string_view changed_format() const override {
+    return arithmetic() == Arithmetic::bf16 ? "bf16" : "fp32";
+  }
   size_t bytes() const override { return values_.size() + scales_.size() * sizeof(float); }
   int64_t product_bytes(int64_t n, bool transposed) const override {
     const int64_t inner = transposed ? out_features() : in_features();
