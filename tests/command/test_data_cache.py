@@ -119,7 +119,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(mounted, tmp_path):
 def test_auto_leaves_small_files_alone(model, data, tmp_path):
     env = smidgen.environment(XDG_CACHE_HOME=tmp_path / "home")
     smidgen.ok("tune", env=env, **runs.arguments(model, data, tmp_path / "run", max_steps=1))
-    assert not (tmp_path / "home").exists()
+    assert not (tmp_path / "home" / "smidgen" / "tokens").exists()
     shown = smidgen.read_json(smidgen.ok("data", "cache", env=env, json=True).stdout)
     assert shown == {"folder": str(tmp_path / "home" / "smidgen" / "tokens"), "entries": []}
 
