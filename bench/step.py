@@ -68,6 +68,7 @@ class Case:
     def ours(self, base_format, whole):
         argv = [harness.SMIDGEN, "bench", "step", "--model", self.folder, "--ids-file", self.ids, "--base-format", base_format]
         argv += ["--rank", self.args.rank, "--alpha", 16, "--steps", self.args.steps, "--skip", self.args.skip, "--learning-rate", 5e-4, "--json"]
+        argv += ["--memory", self.args.memory]
         return harness.call(argv + ([] if whole else ["--step-only"]))
 
     def best_setting(self):
@@ -120,13 +121,14 @@ def main():
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--base-format", default="bf16")
+    parser.add_argument("--memory", default="fast", help="smidgen's memory mode: fast, lean or checkpoint")
     parser.add_argument("--setting", help="one of PEFT's settings, as printed; all are tried when it is left out")
     args = harness.parsed(parser)
     args.skip = 3
     if args.quick:
         args.steps, args.skip = 2, 1
     wanted = CASES if args.case == ["all"] else args.case
-    result, rows = {"rank": args.rank, "cases": {}}, []
+    result, rows = {"rank": args.rank, "memory": args.memory, "cases": {}}, []
     with tempfile.TemporaryDirectory() as scratch:
         folder = harness.folder_of(args.model, scratch)
         for what in wanted:

@@ -145,6 +145,7 @@ HWY_AFTER_NAMESPACE();
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/threads.h"
+#include "smidgen/kernels/row_product.h"
 #include "smidgen/kernels/softmax_tile.h"
 #include "smidgen/kernels/tile_product.h"
 
@@ -174,6 +175,25 @@ void values(int64_t heads, int64_t width, int64_t keys, const float* p, const fl
 void values(int64_t heads, int64_t width, int64_t keys, const float* p, const Bf16* v, int64_t ldv,
             float* o) {
   HWY_DYNAMIC_DISPATCH(ValuesBf16)(heads, width, keys, p, kTile, v, ldv, o);
+}
+
+// Scores of the heads of one query with 16 keys at a time, which are turned in registers: a sum
+// across the lanes for each key would take longer than its products. False where that cannot be.
+bool scores_by_rows(int64_t heads, int64_t width, int64_t keys, const Bf16* q, int64_t ldq,
+                    const Bf16* k, int64_t ldk, float* out) {
+  const RowKernels* kernels = uses_bf16_products() ? avx512_bf16_row_kernels() : nullptr;
+  if (!kernels || heads > kFewRows) return false;
+  constexpr int64_t kTogether = 16;
+  for (int64_t key = 0; key < keys; key += kTogether) {
+    const Bf16* next = k + std::min(keys - 1, key + kTogether) * ldk;
+    kernels->by_rows[heads - 1](width, q, ldq, k + key * ldk, ldk, std::min(kTogether, keys - key),
+                                next, out + key, kTile);
+  }
+  return true;
+}
+bool scores_by_rows(int64_t, int64_t, int64_t, const float*, int64_t, const float*, int64_t,
+                    float*) {
+  return false;
 }
 
 // Some keys of a sequence for the query heads that read one head of them.
@@ -211,9 +231,9 @@ void attend(const FlashAttention& shape, const Run& run, HeadRows<const T> q, He
   float* const p = s + group * kTile;
   float* const sums = p + group * kTile;
   float* const largest = sums + group * kSumLanes;
+  const T* const first = q.at(run.query, run.kv_head * group);
   for (int64_t h = 0; h < group; ++h) {
-    const T* from = q.at(run.query, run.kv_head * group + h);
-    for (int64_t i = 0; i < c; ++i) queries[h * c + i] = to_float(from[i]);
+    for (int64_t i = 0; i < c; ++i) queries[h * c + i] = to_float(first[h * q.head + i]);
   }
   std::fill_n(o, group * c, 0.0f);
   std::fill_n(sums, group * kSumLanes, 0.0f);
@@ -222,7 +242,9 @@ void attend(const FlashAttention& shape, const Run& run, HeadRows<const T> q, He
   seen.assign(static_cast<size_t>(group), run.keys);
   for (int64_t key = run.keys.begin; key < run.keys.end; key += kTile) {
     const int64_t keys = std::min(kTile, run.keys.end - key), row = run.key0 + key;
-    scores(group, c, keys, queries, k.at(row, run.kv_head), k.row, s);
+    const T* const those = k.at(row, run.kv_head);
+    if (!scores_by_rows(group, c, keys, first, q.head, those, k.row, s))
+      scores(group, c, keys, queries, those, k.row, s);
     softmax_tile(ScoreTile{group, keys, key, seen.data()}, ScoreRule{shape.scale, shape.softcap}, s,
                  p, largest, sums, c, o);
     values(group, c, keys, p, v.at(row, run.kv_head), v.row, o);
