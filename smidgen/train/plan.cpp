@@ -22,7 +22,7 @@ constexpr int64_t kWalk = 1000;  // steps that stand for all
 // Freed blocks that do not fit what comes next: little where products go into their place block by
 // block, much where whole weights, their gradients or fp32 products come and go. The shares are
 // fitted to some forty runs like those of tests/command/test_plan.py, with glibc 2.36.
-double holes_share(const Model& model) {
+double holes_share(const Model& model, MemoryMode mode) {
   constexpr int64_t kSome = 256;
   bool dense = false, whole = false, unpacked = false;
   for (const auto& host : model.hosts()) {
@@ -35,7 +35,10 @@ double holes_share(const Model& model) {
     whole |= scratch > 0;
     unpacked |= scratch > 4 * kSome * weight.out_features();
   }
-  return dense ? 0.6 : unpacked ? 0.35 : whole ? 0.15 : 0.03;
+  const double share = dense ? 0.6 : unpacked ? 0.35 : whole ? 0.15 : 0.03;
+  // What runs again comes and goes between what stays.
+  const double again = mode == MemoryMode::checkpoint ? 0.6 : mode == MemoryMode::lean ? 0.35 : 0;
+  return std::max(share, again);
 }
 
 Rows rows_of(int64_t n) {
@@ -109,7 +112,8 @@ PlannedRun::PlannedRun(const ModelConfig& model, const TrainConfig& train)
     : loaded_(open_detached(
           model.choice, {.dtype = model.dtype, .base_format = model.base_format, .planned = true})),
       adapter_(Adapter::planned(*loaded_.model, train.method.name, train.method.config)),
-      held_(losses().find(train.loss.name).planned_bytes(train.loss.config)) {
+      held_(losses().find(train.loss.name).planned_bytes(train.loss.config)),
+      mode_(train.memory.mode) {
   loaded_.model->set_memory(train.memory);
   adapter_->attach(*loaded_.model, kSlot);
 }
@@ -132,7 +136,7 @@ MemoryForecast PlannedRun::memory(int64_t rows, int64_t idle) const {
   }
   plan.trainable = 16 * elements;
   plan.pass = model.pass_memory(rows_of(rows), rows).peak();
-  plan.holes = static_cast<int64_t>(holes_share(model) * static_cast<double>(plan.pass));
+  plan.holes = static_cast<int64_t>(holes_share(model, mode_) * static_cast<double>(plan.pass));
   plan.update = 16 * largest;  // a gradient and its square in double
   // Blocks of 32 MiB and more come from the system, beside the heap, which goes back only beyond
   // 64 MiB at its end (glibc's thresholds at their ends).

@@ -65,6 +65,7 @@ class PlannedRun {
   LoadedModel loaded_;
   std::unique_ptr<Adapter> adapter_;
   int64_t held_ = 0;  // by the loss
+  MemoryMode mode_ = MemoryMode::fast;
 };
 
 // What fits into `limit` bytes, one row for each way to store the base that differs:
