@@ -11,6 +11,7 @@
 #include "smidgen/kernels/formats/registry.h"
 #include "smidgen/nn/tiny_model.h"
 #include "smidgen/train/loop.h"
+#include "smidgen/train/step_timing.h"
 
 namespace smidgen {
 
@@ -80,13 +81,7 @@ StepShape step_shape(const TrainConfig& config, const Dataset& data) {
 }
 
 StepShape step_shape(const std::string& tokens) {
-  long long sequences = 0, length = 0;
-  char rest = 0;
-  if (std::sscanf(tokens.c_str(), "%lldx%lld%c", &sequences, &length, &rest) != 2 ||
-      sequences < 1 || length < 2 || sequences > 1'000'000 || length > 10'000'000) {
-    throw Error(ErrorKind::usage, str("'", tokens, "' is not a batch"), "--tokens",
-                "sequences x length, as in 2x512; at least 1x2");
-  }
+  const auto [sequences, length] = parse_batch(tokens);
   StepShape shape;
   shape.largest.assign(static_cast<size_t>(sequences), length);
   shape.tokens = static_cast<double>(sequences * length);

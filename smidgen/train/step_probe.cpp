@@ -4,7 +4,6 @@
 #include <chrono>
 
 #include "smidgen/base/cpu.h"
-#include "smidgen/base/rng.h"
 #include "smidgen/base/sha256.h"
 #include "smidgen/base/threads.h"
 #include "smidgen/base/user_cache.h"
@@ -28,19 +27,6 @@ std::vector<int64_t> probed(std::vector<int64_t> lengths) {
     rows += lengths[count];
   lengths.resize(count);
   return lengths;
-}
-
-std::vector<std::vector<int32_t>> random_sequences(const std::vector<int64_t>& lengths,
-                                                   int64_t vocabulary) {
-  const Rng rng(0, "probe ids");
-  uint64_t at = 0;
-  std::vector<std::vector<int32_t>> ids;
-  for (const int64_t length : lengths) {
-    std::vector<int32_t>& row = ids.emplace_back();
-    for (int64_t i = 0; i < length; ++i)
-      row.push_back(static_cast<int32_t>(rng.uniform(at++) * static_cast<double>(vocabulary)));
-  }
-  return ids;
 }
 
 std::string key_of(const TuneConfig& c, const Model& model, const std::vector<int64_t>& lengths) {
@@ -108,7 +94,7 @@ std::optional<StepTime> probe_step(const TuneConfig& config, const PlannedRun& r
   try {
     Probe few(config, low), more(config, high);
     StepBench bench;
-    bench.batches = {random_sequences(lengths, model.vocabulary())};
+    bench.batches = {random_sequences(lengths, model.vocabulary(), 0)};
     bench.optimizer = config.train.optimizer;
     bench.steps = 1;
     bench.skip = 0;

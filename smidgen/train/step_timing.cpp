@@ -43,6 +43,30 @@ double both_directions(int64_t rows, int64_t out, int64_t in, Arithmetic arithme
 
 }  // namespace
 
+std::pair<int64_t, int64_t> parse_batch(const std::string& text) {
+  long long sequences = 0, length = 0;
+  char rest = 0;
+  if (std::sscanf(text.c_str(), "%lldx%lld%c", &sequences, &length, &rest) != 2 || sequences < 1 ||
+      length < 2 || sequences > 1'000'000 || length > 10'000'000) {
+    throw Error(ErrorKind::usage, str("'", text, "' is not a batch"), "--tokens",
+                "sequences x length, as in 2x512; at least 1x2");
+  }
+  return {sequences, length};
+}
+
+std::vector<std::vector<int32_t>> random_sequences(const std::vector<int64_t>& lengths,
+                                                   int64_t vocabulary, uint64_t seed) {
+  const Rng rng(seed, "bench ids");
+  uint64_t at = 0;
+  std::vector<std::vector<int32_t>> ids;
+  for (const int64_t length : lengths) {
+    std::vector<int32_t>& row = ids.emplace_back();
+    for (int64_t i = 0; i < length; ++i)
+      row.push_back(static_cast<int32_t>(rng.uniform(at++) * static_cast<double>(vocabulary)));
+  }
+  return ids;
+}
+
 StepTimes time_steps(Model& model, Adapter& adapter, const StepBench& bench) {
   constexpr int kSlot = 1;
   adapter.attach(model, kSlot);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "smidgen/base/json.h"
@@ -9,6 +11,13 @@
 #include "smidgen/train/config.h"
 
 namespace smidgen {
+
+// "2x512": sequences and their length. Throws usage.
+std::pair<int64_t, int64_t> parse_batch(const std::string& text);
+
+// A sequence of random ids for each length.
+std::vector<std::vector<int32_t>> random_sequences(const std::vector<int64_t>& lengths,
+                                                   int64_t vocabulary, uint64_t seed);
 
 struct StepBench {
   // The sequences of each step; a shorter list starts again.

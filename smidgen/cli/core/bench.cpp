@@ -1,11 +1,9 @@
 // smidgen bench: how fast this machine tunes this model, and generates with it, without data.
 #include <algorithm>
-#include <cstdio>
 #include <set>
 
 #include "smidgen/base/console.h"
 #include "smidgen/base/memory.h"
-#include "smidgen/base/rng.h"
 #include "smidgen/base/threads.h"
 #include "smidgen/cli/core/bench_load.h"
 #include "smidgen/cli/core/verb.h"
@@ -56,29 +54,7 @@ void fields(V& v, BenchConfig& c) {
   v.oneof("method", c.method, "method", {.help = "What is trained"});
 }
 
-std::pair<int64_t, int64_t> parse_tokens(const std::string& text) {
-  long long sequences = 0, length = 0;
-  char rest = 0;
-  if (std::sscanf(text.c_str(), "%lldx%lld%c", &sequences, &length, &rest) != 2 || sequences < 1 ||
-      length < 2 || sequences > 1'000'000 || length > 10'000'000) {
-    throw Error(ErrorKind::usage, str("'", text, "' is not a batch"), "--tokens",
-                "sequences x length, as in 2x512; at least 1x2");
-  }
-  return {sequences, length};
-}
-
 using Sequences = std::vector<std::vector<int32_t>>;
-
-Sequences random_ids(uint64_t seed, int64_t sequences, int64_t length, int64_t vocabulary) {
-  const Rng rng(seed, "bench ids");
-  Sequences ids(static_cast<size_t>(sequences));
-  uint64_t at = 0;
-  for (auto& row : ids) {
-    for (int64_t i = 0; i < length; ++i)
-      row.push_back(static_cast<int32_t>(rng.uniform(at++) * static_cast<double>(vocabulary)));
-  }
-  return ids;
-}
 
 std::vector<Sequences> read_ids(const fs::path& path) {
   try {
@@ -131,7 +107,8 @@ void run_generation(const BenchConfig& config, bool json) {
   const Model& model = *loaded.model;
   Json contexts = Json::array();
   for (const int64_t length : config.context) {
-    const auto ids = random_ids(static_cast<uint64_t>(config.seed), 1, length, model.vocabulary());
+    const auto ids =
+        random_sequences({length}, model.vocabulary(), static_cast<uint64_t>(config.seed));
     const GenerateRates rates = time_generation(model, {.prompt = ids.front(),
                                                         .slot = loaded.slot,
                                                         .new_tokens = config.new_tokens,
@@ -194,8 +171,9 @@ void run_bench(const Invocation& invocation) {
   if (config.ids_file) {
     bench.batches = read_ids(*config.ids_file);
   } else {
-    const auto [sequences, length] = parse_tokens(config.tokens);
-    bench.batches = {random_ids(seed, sequences, length, model.vocabulary())};
+    const auto [sequences, length] = parse_batch(config.tokens);
+    const std::vector<int64_t> lengths(static_cast<size_t>(sequences), length);
+    bench.batches = {random_sequences(lengths, model.vocabulary(), seed)};
   }
   const int64_t tokens = tokens_of_each(bench.batches);
   const StepTimes times = time_steps(model, *adapter, bench);

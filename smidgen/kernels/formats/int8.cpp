@@ -41,10 +41,19 @@ class Int8Weight final : public BaseWeight {
     return multiplies(inner) ? n * (inner + 8) : BaseWeight::product_bytes(n, transposed);
   }
 
-  void put_row(int64_t row, const float* w) {
+  void put_row(int64_t row, const float* w, const std::string& name) {
     float most = 0;
-    for (int64_t i = 0; i < in_features(); ++i) most = std::max(most, std::fabs(w[i]));
-    float& scale = scales_[static_cast<size_t>(row)] = most / 127;
+    for (int64_t i = 0; i < in_features(); ++i) {
+      if (!std::isfinite(w[i])) {
+        throw Error(ErrorKind::data,
+                    str("the tensor holds ", w[i], " at row ", row, ", column ", i,
+                        ", which int8 cannot hold"),
+                    name, "native keeps any value");
+      }
+      most = std::max(most, std::fabs(w[i]));
+    }
+    // Below, the inverse overflows: such a row is as good as zero.
+    float& scale = scales_[static_cast<size_t>(row)] = most < 1e-30f ? 0 : most / 127;
     const float inverse = scale > 0 ? 1 / scale : 0;
     for (int64_t i = 0; i < in_features(); ++i)
       values_[static_cast<size_t>(row * in_features() + i)] =
@@ -61,7 +70,7 @@ class Int8Weight final : public BaseWeight {
   at::Tensor do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t row1) const override {
     if (!multiplies(row1 - row0)) return BaseWeight::do_matmul_t(dy, row0, row1);
     at::Tensor dx = at::empty({dy.size(0), in_features()}, dy.options());
-    backward(dy, row0, row1, rounding_into(dx));
+    backward(dy, row0, rounding_into(dx));
     return dx;
   }
   void do_matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const override {
@@ -70,7 +79,7 @@ class Int8Weight final : public BaseWeight {
   }
   void do_matmul_t_blocks(const at::Tensor& dy, const FinishBlock& finish) const override {
     if (!multiplies(out_features())) return BaseWeight::do_matmul_t_blocks(dy, finish);
-    backward(dy, 0, out_features(), finish);
+    backward(dy, 0, finish);
   }
   at::Tensor do_tile(int64_t row0, int64_t row1) const override {
     at::Tensor tile = at::empty({row1 - row0, in_features()}, at::kFloat);
@@ -97,7 +106,7 @@ class Int8Weight final : public BaseWeight {
                   int8_panels_of_transposed(row_of(row0), in_features()), scales_.data() + row0,
                   finish);
   }
-  void backward(const at::Tensor& dy, int64_t row0, int64_t, const FinishBlock& finish) const {
+  void backward(const at::Tensor& dy, int64_t row0, const FinishBlock& finish) const {
     multiply_int8(rounded(dy, scales_.data() + row0), in_features(),
                   int8_panels_of(row_of(row0), in_features()), nullptr, finish);
   }
@@ -135,7 +144,7 @@ class Int8Format final : public WeightFormat {
         const int64_t stop = std::min(end, row + step);
         source.read(row, stop, block.data());
         for (int64_t r = row; r < stop; ++r)
-          weight->put_row(r, block.data() + (r - row) * source.columns);
+          weight->put_row(r, block.data() + (r - row) * source.columns, source.name);
       }
     });
     if (source.release) source.release();

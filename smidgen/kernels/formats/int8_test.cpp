@@ -1,6 +1,9 @@
+#include <limits>
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "smidgen/base/temporary_folder.h"
 #include "smidgen/kernels/formats/format_checks_test.h"
 #include "smidgen/kernels/formats/registry.h"
 #include "smidgen/kernels/target.h"
@@ -18,6 +21,24 @@ TEST(Int8Format, HoldsEachRowByItsScale) {
   const at::Tensor scale = std::get<0>(w.abs().max(1, true)) / 127, held = weight->tile(0, 33);
   EXPECT_TRUE(((held - w).abs() <= scale * 0.50001).all().item<bool>());
   EXPECT_TRUE(at::equal(std::get<0>(held.abs().max(1, true)) > 0, scale > 0));
+}
+
+TEST(Int8Format, RefusesWhatItCannotHold) {
+  at::Tensor w = at::zeros({3, 8});
+  w[1][5] = std::numeric_limits<float>::quiet_NaN();
+  const WeightSource source = weight_source(w, "a.weight");
+  const std::string error =
+      error_of([&] { find_weight_format("int8").pack(source, Arithmetic::bf16); });
+  EXPECT_NE(error.find("nan at row 1, column 5"), std::string::npos) << error;
+  EXPECT_NE(error.find("a.weight"), std::string::npos) << error;
+  w.fill_(1e-38f);
+  EXPECT_EQ(find_weight_format("int8")
+                .pack(weight_source(w), Arithmetic::bf16)
+                ->tile(0, 3)
+                .abs()
+                .max()
+                .item<float>(),
+            0);
 }
 
 // Products of integers, and those of the unpacked weights that stand in for them elsewhere.
