@@ -93,6 +93,10 @@ class Resolver {
         origin = {Origin::Kind::flag, word.key};
         value = parse_text(*leaf.node, value_of(word), leaf.path, origin.text());
       }
+      if (value.is_null() && origin.kind == Origin::Kind::recipe) {
+        // Refuses null where something must be chosen.
+        check_value(*leaf.node, value, leaf.path, origin.text(), registries_);
+      }
       if (value.is_null()) continue;  // build() reports it where something must be chosen
       const Json word = value.is_object() ? value.value("name", Json()) : value;
       if (!word.is_string()) {

@@ -236,6 +236,10 @@ TEST_F(Recipe, WrongRecipes) {
   EXPECT_EQ(recipe("model: [\n").kind(), ErrorKind::format);
   EXPECT_EQ(recipe("model: m\nseed: !!int 3\n").kind(), ErrorKind::format);
   EXPECT_EQ(recipe("model:\n").message(), "[model] is null, but must be text");
+  EXPECT_EQ(recipe("model: m\nmethod:\n").message(),
+            "[method] is null, but must be a name or {name: ..., ...}");
+  EXPECT_EQ(recipe("model: m\nmethod:\n").where(), file_ + ":2:1");
+  EXPECT_TRUE(run({write("model: m\npolicy:\n")}).values["policy"].is_null());
 }
 
 TEST_F(Recipe, YamlWordsMeanWhatTheFieldSays) {

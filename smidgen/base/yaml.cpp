@@ -135,6 +135,11 @@ class TreeBuilder : public YAML::EventHandler {
       }
       parent.key = std::move(node);
     } else {
+      // A value that is left out has the mark of whatever comes next.
+      if (node.kind == YamlNode::Kind::null && node.line > parent.key->line) {
+        node.line = parent.key->line;
+        node.column = parent.key->column;
+      }
       parent.node.entries.emplace_back(std::move(*parent.key), std::move(node));
       parent.key.reset();
     }
