@@ -42,7 +42,8 @@ Adapter::Adapter(std::string method, Json config)
 }
 
 void Adapter::make_plan(const Model& model, bool loading) {
-  plan_ = method_->plan(model.sites(), config_, loading);
+  const bool modules = method_->capabilities().modules;
+  plan_ = method_->plan(modules ? model.module_sites() : model.sites(), config_, loading);
   for (SitePlan& copy : plan_copies(model.sites(), placement_of(config_), plan_, loading))
     plan_.sites.push_back(std::move(copy));
 }
@@ -159,6 +160,12 @@ void Adapter::attach(Model& model, int slot, double scale) const {
                                                  {.scale = scale, .clock = clock_});
     for (const AttachmentPtr& other : at.slots().at(slot)) {
       const Hooks &a = made->hooks(), &b = other->hooks();
+      if (a.stack && b.stack) {
+        throw Error(ErrorKind::usage,
+                    str("two adapters both run the blocks of ", site.site.name,
+                        " their own way, and only one of them can"),
+                    site.site.name, "use them in different slots");
+      }
       if ((a.weight && b.weight) || (a.bias && b.bias)) {
         throw Error(ErrorKind::usage,
                     str("two adapters both bring their own values of ", site.site.name,
@@ -171,9 +178,7 @@ void Adapter::attach(Model& model, int slot, double scale) const {
 }
 
 void Adapter::detach(Model& model, int slot) {
-  for (const auto& host : model.hosts()) {
-    for (size_t i = 0; i < host->sites().size(); ++i) host->slots(i).detach(slot);
-  }
+  model.detach(slot);
 }
 
 }  // namespace smidgen

@@ -244,9 +244,17 @@ void plan_biases(const std::vector<Site>& sites, const Placement& p, const Plan&
   std::set<std::string> taken, copied;
   for (const SitePlan& site : own.sites) taken.insert(site.site.name);
   for (const SitePlan& site : plans) copied.insert(site.site.name);
+  // Of a whole module every bias in it.
+  const auto in_taken = [&](const std::string& path) {
+    for (size_t end = path.size(); end != std::string::npos && end > 0;
+         end = path.rfind('.', end - 1)) {
+      if (taken.contains(path.substr(0, end))) return true;
+    }
+    return false;
+  };
   for (const Site& site : sites) {
     if (!site.bias || copied.contains(site.name)) continue;
-    if (p.bias != "all" && !taken.contains(site.name)) continue;
+    if (p.bias != "all" && !in_taken(site.name)) continue;
     SitePlan plan{.site = site, .part = &kBiasCopy};
     plan.parameters = {
         {site.name, taken.contains(site.name) ? "base_layer.bias" : "bias", {site.out}}};

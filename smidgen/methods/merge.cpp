@@ -26,7 +26,10 @@ Combined combine(const Model& model, const std::vector<const Adapter*>& adapters
       const at::Tensor bias = a.part(site).bias_delta(site, values, base);
       if (!delta && !bias.defined())
         throw Error(ErrorKind::unsupported,
-                    str("a ", a.method_name(), " adapter has no difference to merge"));
+                    str("a ", a.method_name(), " adapter cannot be merged: ",
+                        a.method().why_not_merged().empty() ? "it has no difference to merge"
+                                                            : a.method().why_not_merged()),
+                    site.site.name, "use the adapter beside its base: --adapter PATH");
       if (delta) {
         terms[site.site.name].deltas.push_back(*delta);
         terms[site.site.name].weights.push_back(weights[i]);
@@ -80,7 +83,7 @@ bool equal(const BaseWeight& a, const BaseWeight& b) {
   return true;
 }
 
-void merge_biases(Host& host, const std::map<std::string, at::Tensor>& biases) {
+void merge_biases(WeightHost& host, const std::map<std::string, at::Tensor>& biases) {
   at::Tensor sum;
   for (size_t i = 0; i < host.sites().size(); ++i) {
     const auto found = biases.find(host.sites()[i].name);

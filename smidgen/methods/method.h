@@ -32,6 +32,7 @@ struct Capabilities {
   bool linear = false;  // the function is linear in the delta: adapters may be combined by weight
   bool batchable = false;       // rows of one batch may use different adapters
   bool starts_as_base = false;  // freshly initialised it changes nothing, to the bit
+  bool modules = false;         // hangs on whole modules: plan() is given their sites
   Artefact artefact = Artefact::adapter;
 };
 
@@ -62,7 +63,7 @@ struct Plan {
 
 // The frozen weight of one site: rows [0, out) of it, whatever host and group it lives in.
 struct BaseView {
-  const Host* host = nullptr;
+  const WeightHost* host = nullptr;  // null: a whole module, which has no weight
   size_t site = 0;
   at::Tensor tile(int64_t row0,
                   int64_t row1) const {  // fp32 [row1 - row0, in], never a merged value
@@ -106,9 +107,11 @@ const std::vector<std::string>& adapter_keys();
 
 class Method : public SitePart {
  public:
-  virtual std::string summary() const = 0;    // one line, for `list` and --help
-  virtual std::string source() const = 0;     // paper, arXiv id
-  virtual std::string peft_type() const = 0;  // HF PEFT's name; empty when it has none
+  virtual std::string summary() const = 0;  // one line, for `list` and --help
+  virtual std::string source() const = 0;   // paper, arXiv id
+  // The type in adapter_config.json: HF PEFT's name, or one of ours that PEFT refuses to read;
+  // empty where there is no adapter.
+  virtual std::string peft_type() const = 0;
   virtual Capabilities capabilities() const = 0;
   virtual Json fields() const = 0;  // describe<Config>()
 
@@ -117,6 +120,8 @@ class Method : public SitePart {
   virtual Plan plan(const std::vector<Site>& sites, const Json& config, bool loading) const = 0;
 
   bool scalable() const override { return capabilities().linear; }
+  // Why it cannot be merged into the base; empty where it can.
+  virtual std::string why_not_merged() const { return {}; }
 
   // Configuration in HF PEFT's words and back. Unknown keys with a value are errors unless they are
   // in `allow`.

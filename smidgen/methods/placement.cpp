@@ -81,7 +81,9 @@ std::vector<const Site*> match_without_ties(const std::vector<Site>& sites, cons
     if (in_saved_module(site->name, saved)) continue;
     // A target that is the whole path is taken whatever layer it lies in.
     if (!p.layers.empty() && !contains(target.items, site->name)) {
-      const auto layer = layer_number(site->name, patterns);
+      // A block is in the layer that its name ends with.
+      const bool block = site->kind == SiteKind::block;
+      const auto layer = layer_number(block ? site->name + "." : site->name, patterns);
       if (!layer || std::find(p.layers.begin(), p.layers.end(), *layer) == p.layers.end()) continue;
     }
     picked.push_back(site);
@@ -216,7 +218,7 @@ void placement_to_peft(const Placement& p, const Plan& plan, Json* peft) {
   // PEFT stores what its word matched, so that a reader needs no rule: leaf names where they say
   // the same, else whole paths.
   const auto is_pattern = [](const std::string& item) {
-    return item == "all-linear" || item.starts_with("re:");
+    return is_kind_word(item) || item.starts_with("re:");
   };
   const bool patterns = std::any_of(p.target.items.begin(), p.target.items.end(), is_pattern);
   std::set<std::string> names;

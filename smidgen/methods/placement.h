@@ -22,13 +22,15 @@ struct Placement {
   std::vector<std::string> modules_to_save;
   std::vector<int64_t> tokens, head_tokens;
   bool ensure_weight_tying = false;
-  std::string method = "lora";  // whose word METHOD_only is; not a field
+  // Not fields: whose word METHOD_only is, and what targets are for it.
+  std::string method = "lora";
+  std::string target_help = "Modules to attach to: all-linear, names, or re:PATTERN";
 };
 
 template <class V>
-void fields(V& v, Placement& c) {
+void fields_of_targets(V& v, Placement& c) {
   v("target", c.target,
-    {.help = "Modules to attach to: all-linear, names, or re:PATTERN",
+    {.help = c.target_help,
      .was = {"target_modules"},
      .peft = "target_modules",
      .peft_default = Json::array()});
@@ -44,6 +46,11 @@ void fields(V& v, Placement& c) {
   v("layers_pattern", c.layers_pattern,
     {.help = "Names of the list of layers that the numbers count; none is any",
      .peft = "layers_pattern"});
+}
+
+// What is trained beside a method that decides itself where it goes.
+template <class V>
+void fields_beside(V& v, Placement& c) {
   v.choice("bias", c.bias, {"none", "all", c.method + "_only"},
            {.help = "Biases of the model to train: none, all, or those of the modules attached to",
             .peft = "bias"});
@@ -59,6 +66,12 @@ void fields(V& v, Placement& c) {
      .min = 0});
   v("ensure_weight_tying", c.ensure_weight_tying,
     {.help = "Give a tied embedding and head one common update", .peft = "ensure_weight_tying"});
+}
+
+template <class V>
+void fields(V& v, Placement& c) {
+  fields_of_targets(v, c);
+  fields_beside(v, c);
 }
 
 // The sites that the placement picks, in model order. Differs from PEFT where its target_modules is

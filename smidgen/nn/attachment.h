@@ -5,7 +5,8 @@
 //   y  = y0 + add(x', y0)          y' = post(y)          out = y' + bias, or bias() in its place
 //
 // On an embedding, whose input is token ids and not x:  y0 = W[ids], or weight()[ids];
-// out = embed(ids, y0).
+// out = embed(ids, y0). On a whole module y0 is what it computes, and there are add and post. What
+// runs the stack of blocks its own way is a StackAttachment (nn/stack.h).
 //
 // Rows are tokens: x [n, in], y [n, out], fp32 whatever the base computes in. A method writes the
 // forward of the hooks it needs; the default backward runs that forward again under autograd on
@@ -33,6 +34,7 @@ struct Hooks {
   bool weight = false;        // replaces the base weight
   bool bias = false;          // replaces the base's bias
   bool embed = false;         // edits the rows of an embedding
+  bool stack = false;         // runs the blocks its own way
   bool add_needs_y0 = false;  // add() reads y0
   bool scales_bias = false;   // post() also covers the bias (IA3 does, DoRA does not)
 };

@@ -212,35 +212,70 @@ at::Tensor Decoder::mix(const Block& block, const Fork& input, const Rows& rows)
 }
 
 at::Tensor Decoder::join(const at::Tensor& stream, const LinearGroup& last, const Inner& y,
-                         const NormHost* post, const Rows& rows) const {
-  if (!post) return last.add_to(stream, y.value, rows, spec_.residual_scale, y.remake);
-  return join(stream, last.forward(y.value, rows, y.remake), post, rows);
+                         const Branch& branch, const Rows& rows) const {
+  const bool more = branch.module->attached(rows);
+  if (branch.post || (more && !branch.module->only_adds(rows)))
+    return join(stream, last.forward(y.value, rows, y.remake), branch, rows);
+  const double scale = spec_.residual_scale;
+  const at::Tensor z = last.add_to(stream, y.value, rows, scale, y.remake);
+  if (!more) return z;
+  return branch.module->add_to(z, branch.input.read, rows, scale);
 }
 
-at::Tensor Decoder::join(const at::Tensor& stream, const at::Tensor& y, const NormHost* post,
+at::Tensor Decoder::join(const at::Tensor& stream, const at::Tensor& y, const Branch& branch,
                          const Rows& rows) const {
-  const at::Tensor z = post ? normed(*post, y, rows, at::kFloat) : y;
+  at::Tensor z = y;
+  if (branch.module->attached(rows)) z = branch.module->forward(branch.input.read, y, rows);
+  if (branch.post) z = normed(*branch.post, z, rows, at::kFloat);
   return stream + (spec_.residual_scale == 1 ? z : z * spec_.residual_scale);
+}
+
+at::Tensor Decoder::join_attention(const at::Tensor& onto, const Fork& input, size_t layer,
+                                   const Stream& stream, KvCache* cache) const {
+  const Block& block = blocks_[layer];
+  const Inner mixed{attend(block, static_cast<int64_t>(layer), input, stream, cache), {}};
+  return join(onto, *block.out, mixed, {input, block.attention, block.post_attention_norm},
+              *stream.rows);
+}
+
+at::Tensor Decoder::join_mlp(const at::Tensor& onto, const Fork& input, const Block& block,
+                             const Rows& rows) const {
+  const Branch branch{input, block.whole_mlp, block.post_mlp_norm};
+  if (block.router) return join(onto, mix(block, input, rows), branch, rows);
+  return join(onto, *block.mlp.down, inner(block.mlp, input.read, rows, input.remake), branch,
+              rows);
+}
+
+at::Tensor Decoder::kept(const at::Tensor& x) const {
+  return lean() ? x.detach().to(scalar_type(arithmetic_)) : at::Tensor();
+}
+
+at::Tensor Decoder::run_attention(size_t layer, const at::Tensor& x, const Stream& stream,
+                                  KvCache* cache) const {
+  const Fork before = fork(blocks_[layer].attention_norm, x, kept(x), *stream.rows);
+  return join_attention(before.beside, before, layer, stream, cache);
+}
+
+at::Tensor Decoder::run_mlp(size_t layer, const at::Tensor& x, const Rows& rows) const {
+  const Block& block = blocks_[layer];
+  const Fork before = fork(block.mlp_norm, x, kept(x), rows);
+  return join_mlp(before.beside, before, block, rows);
 }
 
 at::Tensor Decoder::run_block(size_t layer, const at::Tensor& x, const Stream& stream,
                               KvCache* cache) const {
   const Block& block = blocks_[layer];
   const Rows& rows = *stream.rows;
-  const auto kept = [&](const at::Tensor& y) {
-    return lean() ? y.detach().to(scalar_type(arithmetic_)) : at::Tensor();
-  };
-  const at::Tensor kept_x = kept(x);
-  const Fork before = fork(block.attention_norm, x, kept_x, rows);
-  const at::Tensor mixed = attend(block, static_cast<int64_t>(layer), before, stream, cache);
-  const at::Tensor attended =
-      join(before.beside, *block.out, Inner{mixed, {}}, block.post_attention_norm, rows);
-  const Fork after = spec_.parallel ? fork(block.mlp_norm, before.beside, kept_x, rows)
-                                    : fork(block.mlp_norm, attended, kept(attended), rows);
-  const at::Tensor& onto = spec_.parallel ? attended : after.beside;
-  if (block.router) return join(onto, mix(block, after, rows), block.post_mlp_norm, rows);
-  return join(onto, *block.mlp.down, inner(block.mlp, after.read, rows, after.remake),
-              block.post_mlp_norm, rows);
+  at::Tensor y;
+  if (spec_.parallel) {
+    const at::Tensor kept_x = kept(x);
+    const Fork before = fork(block.attention_norm, x, kept_x, rows);
+    const at::Tensor attended = join_attention(before.beside, before, layer, stream, cache);
+    y = join_mlp(attended, fork(block.mlp_norm, before.beside, kept_x, rows), block, rows);
+  } else {
+    y = run_mlp(layer, run_attention(layer, x, stream, cache), rows);
+  }
+  return block.whole->attached(rows) ? block.whole->forward(x, y, rows) : y;
 }
 
 Tensors Decoder::parameters(const Block& block, const Rows& rows) const {
@@ -251,6 +286,10 @@ Tensors Decoder::parameters(const Block& block, const Rows& rows) const {
         all.push_back(p);
     }
   }
+  for (const ModuleHost* module : {block.attention, block.whole_mlp, block.whole}) {
+    const Tensors own = module->parameters(rows);
+    all.insert(all.end(), own.begin(), own.end());
+  }
   return all;
 }
 
@@ -259,20 +298,65 @@ bool Decoder::runs_again(size_t layer) const {
          static_cast<int64_t>(layer) % memory_.checkpoint_every == 0;
 }
 
+// A stretch of a block, or the same computed again in the backward pass.
+Stretch Decoder::again(size_t layer, const Stream& stream, KvCache* cache, Stretch stretch) const {
+  if (cache || !runs_again(layer)) return stretch;
+  return [stretch = std::move(stretch), leaves = parameters(blocks_[layer], *stream.rows)](
+             const at::Tensor& x) { return recompute(stretch, x, leaves); };
+}
+
 at::Tensor Decoder::pass(size_t layer, const at::Tensor& x, const Stream& stream,
                          KvCache* cache) const {
   if (cache || !runs_again(layer)) return run_block(layer, x, stream, cache);
   // The stream by value: the backward pass may outlive the caller's batch.
-  return recompute(
-      [this, layer, stream](const at::Tensor& y) { return run_block(layer, y, stream, nullptr); },
-      x, parameters(blocks_[layer], *stream.rows));
+  return again(layer, stream, nullptr, [this, layer, stream](const at::Tensor& y) {
+    return run_block(layer, y, stream, nullptr);
+  })(x);
+}
+
+Stack Decoder::stack(const Stream& stream, KvCache* cache) const {
+  Stack all{.blocks = {}, .family = family_, .has_halves = !spec_.parallel};
+  const auto shared = std::make_shared<const Stream>(stream);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const auto made = [&](Stretch stretch) { return again(i, stream, cache, std::move(stretch)); };
+    all.blocks.push_back(
+        {made([this, i, shared, cache](const at::Tensor& x) {
+           return run_block(i, x, *shared, cache);
+         }),
+         made([this, i, shared, cache](const at::Tensor& x) {
+           return run_attention(i, x, *shared, cache);
+         }),
+         made([this, i, shared](const at::Tensor& x) { return run_mlp(i, x, *shared->rows); }),
+         parameters(blocks_[i], *stream.rows)});
+  }
+  return all;
+}
+
+Json Decoder::examine(const Stream& stream) const {
+  const StackAttachment* way = stack_->way(*stream.rows);
+  if (!way) return nullptr;
+  check_stream(stream, nullptr);
+  const torch::NoGradGuard no_grad;
+  Json facts = way->examine(stack(stream, nullptr), embed(stream));
+  Stream bare = stream;
+  Rows rows = *stream.rows;
+  for (Segment& segment : rows.segments) segment.slot = 0;
+  bare.slots.assign(stream.slots.size(), 0);
+  bare.rows = std::make_shared<const Rows>(std::move(rows));
+  const at::Tensor before = forward(bare, nullptr), after = forward(stream, nullptr);
+  facts["starting_distance"] = ((after - before).norm() / before.norm()).item<double>();
+  return facts;
 }
 
 at::Tensor Decoder::forward(const Stream& stream, KvCache* cache) const {
   SMIDGEN_ASSERT(!cache || cache->sequences() == stream.sequences());
   check_stream(stream, cache);
   at::Tensor x = embed(stream);
-  for (size_t i = 0; i < blocks_.size(); ++i) x = pass(i, x, stream, cache);
+  if (const StackAttachment* way = stack_->way(*stream.rows)) {
+    x = way->run(stack(stream, cache), x, memory_);
+  } else {
+    for (size_t i = 0; i < blocks_.size(); ++i) x = pass(i, x, stream, cache);
+  }
   if (cache) {
     for (int64_t s = 0; s < stream.sequences(); ++s) {
       cache->advance(

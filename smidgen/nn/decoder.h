@@ -6,7 +6,9 @@
 //   hidden = norm(x);  logits = softcap(scale_l head(hidden))
 // A part that the table does not list is left out: post norms, q and k norms, the gate. With
 // `parallel` both lines read the x before either. A mixture of experts stands for the MLP where the
-// block says so. Letters: n rows, d width, h heads, v vocabulary.
+// block says so. What hangs on a block, its attention or its MLP as a whole acts on what that
+// computes, before post norm and stream (nn/module_host.h). Letters: n rows, d width, h heads, v
+// vocabulary.
 #pragma once
 
 #include "smidgen/nn/decoder_spec.h"
@@ -25,6 +27,7 @@ class Decoder : public Model {
   KvCache make_cache(int64_t sequences, int64_t capacity) const override;
   bool starts_anew(int64_t have, int64_t want) const override;
   std::vector<ModelTensor> tensors() const override;
+  Json examine(const Stream& stream) const override;
 
  private:
   struct Mlp {
@@ -41,6 +44,7 @@ class Decoder : public Model {
     LinearGroup* router = nullptr;
     std::vector<Mlp> experts;
     size_t first_host = 0, last_host = 0;  // of hosts(), the last one not included
+    ModuleHost *attention = nullptr, *whole_mlp = nullptr, *whole = nullptr;
   };
   struct Heads {
     at::Tensor q, k, v;  // [n, h, head_dim]
@@ -53,6 +57,7 @@ class Decoder : public Model {
   EmbeddingHost* embedding(WeightReader& weights, const LoadOptions& options, Part part);
   Mlp mlp(WeightReader& weights, const LoadOptions& options, int64_t layer, int64_t expert);
   Block block(WeightReader& weights, const LoadOptions& options, int64_t layer);
+  void modules(Block& block, int64_t layer);
 
   // decoder_memory.cpp
   PassMemory block_memory(const Block& block, const Rows& rows) const;
@@ -65,7 +70,16 @@ class Decoder : public Model {
   at::Tensor pass(size_t layer, const at::Tensor& x, const Stream& stream, KvCache* cache) const;
   at::Tensor run_block(size_t layer, const at::Tensor& x, const Stream& stream,
                        KvCache* cache) const;
+  // Its two halves, where they follow each other.
+  at::Tensor run_attention(size_t layer, const at::Tensor& x, const Stream& stream,
+                           KvCache* cache) const;
+  at::Tensor run_mlp(size_t layer, const at::Tensor& x, const Rows& rows) const;
+  // The blocks of this pass for what runs them its own way.
+  Stack stack(const Stream& stream, KvCache* cache) const;
+  Stretch again(size_t layer, const Stream& stream, KvCache* cache, Stretch stretch) const;
   Tensors parameters(const Block& block, const Rows& rows) const;
+  // What stands for x in the backward pass, where that is not x itself.
+  at::Tensor kept(const at::Tensor& x) const;
   // True where this pass keeps as little as is cheap.
   bool lean() const;
   // Whether the backward pass runs this block again.
@@ -92,10 +106,21 @@ class Decoder : public Model {
   Inner inner(const Mlp& mlp, const at::Tensor& x, const Rows& rows,
               const Remake& remake = {}) const;
   at::Tensor mix(const Block& block, const Fork& x, const Rows& rows) const;
+  // A half of a block as its end sees it: what it reads, what hangs on it, its post norm.
+  struct Branch {
+    const Fork& input;
+    const ModuleHost* module;
+    const NormHost* post;
+  };
+  // The stream that a half of a block goes into, and the half on top of it.
+  at::Tensor join_attention(const at::Tensor& onto, const Fork& input, size_t layer,
+                            const Stream& stream, KvCache* cache) const;
+  at::Tensor join_mlp(const at::Tensor& onto, const Fork& input, const Block& block,
+                      const Rows& rows) const;
   // stream + scale_r post(y), y being last(y) in the first form.
   at::Tensor join(const at::Tensor& stream, const LinearGroup& last, const Inner& y,
-                  const NormHost* post, const Rows& rows) const;
-  at::Tensor join(const at::Tensor& stream, const at::Tensor& y, const NormHost* post,
+                  const Branch& branch, const Rows& rows) const;
+  at::Tensor join(const at::Tensor& stream, const at::Tensor& y, const Branch& branch,
                   const Rows& rows) const;
   RopeTables* rope_of(const Block& block) const {
     return block.spec.rope < 0 ? nullptr : &ropes_[static_cast<size_t>(block.spec.rope)];
@@ -105,6 +130,7 @@ class Decoder : public Model {
   EmbeddingHost* embedding_ = nullptr;
   EmbeddingHost* positions_ = nullptr;
   std::vector<Block> blocks_;
+  StackHost* stack_ = nullptr;
   NormHost* norm_ = nullptr;
   LinearGroup* head_ = nullptr;
   bool interleaved_ = false;  // q, k and v of one head lie next to each other

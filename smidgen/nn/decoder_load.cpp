@@ -94,6 +94,41 @@ Decoder::Mlp Decoder::mlp(WeightReader& weights, const LoadOptions& options, int
   return made;
 }
 
+namespace {
+
+// The module that holds all of these; `leaf` in it where that is `above`, which holds more.
+std::string module_of(const std::vector<const Host*>& hosts, const std::string& above,
+                      const std::string& leaf) {
+  std::string common = hosts.front()->sites().front().name;
+  for (const Host* host : hosts) {
+    for (const Site& site : host->sites()) {
+      while (!site.name.starts_with(common + "."))
+        common.resize(common.find('.') == std::string::npos ? 0 : common.rfind('.'));
+    }
+  }
+  return common == above ? above + "." + leaf : common;
+}
+
+}  // namespace
+
+// Named as HF names the modules: whatever holds all linear layers of one.
+void Decoder::modules(Block& block, int64_t layer) {
+  std::vector<const Host*> mlp, all{block.qkv, block.out};
+  if (block.router) mlp.push_back(block.router);
+  for (const Mlp& expert : block.experts) mlp.insert(mlp.end(), {expert.up, expert.down});
+  if (!block.router) mlp = {block.mlp.up, block.mlp.down};
+  all.insert(all.end(), mlp.begin(), mlp.end());
+  const std::string whole = module_of(all, {}, {});
+  const auto place = [&](const std::string& name, SiteKind kind) {
+    return module<ModuleHost>(
+        {.name = name, .kind = kind, .out = spec_.width, .in = spec_.width, .layer = layer});
+  };
+  block.attention =
+      place(module_of({block.qkv, block.out}, whole, "attention"), SiteKind::attention);
+  block.whole_mlp = place(module_of(mlp, whole, "mlp"), SiteKind::mlp);
+  block.whole = place(whole, SiteKind::block);
+}
+
 Decoder::Block Decoder::block(WeightReader& weights, const LoadOptions& options, int64_t layer) {
   Block made;
   made.first_host = hosts().size();
@@ -116,6 +151,7 @@ Decoder::Block Decoder::block(WeightReader& weights, const LoadOptions& options,
   }
   made.post_mlp_norm = norm(weights, Part::post_mlp_norm, layer);
   made.last_host = hosts().size();
+  modules(made, layer);
   return made;
 }
 
@@ -142,6 +178,11 @@ Decoder::Decoder(const DecoderSpec& spec, Json config, WeightReader& weights,
   embedding_ = embedding(weights, options, Part::embedding);
   if (weights.has(Part::positions)) positions_ = embedding(weights, options, Part::positions);
   for (int64_t i = 0; i < spec_.layers(); ++i) blocks_.push_back(block(weights, options, i));
+  const std::string& first = blocks_.front().whole->sites().front().name;
+  stack_ = module<StackHost>({.name = first.substr(0, first.rfind('.')),
+                              .kind = SiteKind::stack,
+                              .out = spec_.width,
+                              .in = spec_.width});
   norm_ = norm(weights, Part::norm);
   if (spec.tied) {
     const Site& owner = embedding_->sites().front();
@@ -163,7 +204,7 @@ std::vector<ModelTensor> Decoder::tensors() const {
       const Site& site = host->sites()[i];
       if (tied(site)) continue;
       const auto [row0, row1] = host->weight_rows(i);
-      const Host* owner = host.get();
+      const WeightHost* owner = host.get();
       std::vector<int64_t> shape{site.out};
       if (site.kind != SiteKind::norm) shape.push_back(site.in);
       if (site.transposed) std::swap(shape[0], shape[1]);

@@ -9,15 +9,6 @@ namespace {
 
 constexpr int64_t kStream = 4;  // bytes of an element of the residual stream
 
-bool attached(const Host& host, const Rows& rows) {
-  for (size_t site = 0; site < host.sites().size(); ++site) {
-    for (const Segment& segment : rows.segments) {
-      if (!host.slots(site).at(segment.slot).empty()) return true;
-    }
-  }
-  return false;
-}
-
 }  // namespace
 
 PassMemory Decoder::mlp_memory(const Mlp& mlp, const Rows& rows, int64_t inner,
@@ -55,7 +46,11 @@ PassMemory Decoder::block_memory(const Block& block, const Rows& rows) const {
   }
   m.then(
       attention_memory({spec_.heads, spec_.kv_heads, spec_.head_dim, block.spec.rope >= 0}, n, e));
+  const auto module = [&](const ModuleHost& host) {
+    if (host.attached(rows)) m.then(module_memory(host, rows, e, false));
+  };
   m.then(linear_memory(*block.out, rows, e, true, !block.post_attention_norm));
+  module(*block.attention);
   if (block.post_attention_norm) m.then(norm_memory(*block.post_attention_norm, rows, kStream));
   if (block.mlp_norm) m.then(norm_of_stream(*block.mlp_norm));
   if (block.router) {
@@ -71,7 +66,9 @@ PassMemory Decoder::block_memory(const Block& block, const Rows& rows) const {
   } else {
     m.then(mlp_memory(block.mlp, rows, spec_.inner, !block.post_mlp_norm));
   }
+  module(*block.whole_mlp);
   if (block.post_mlp_norm) m.then(norm_memory(*block.post_mlp_norm, rows, kStream));
+  if (block.whole->attached(rows)) m.then(module_memory(*block.whole, rows, kStream, true));
   // The gradient of the stream waits beside the branch that is differentiated.
   m.backward += stream;
   return m;
@@ -79,23 +76,31 @@ PassMemory Decoder::block_memory(const Block& block, const Rows& rows) const {
 
 PassMemory Decoder::pass_memory(const Rows& rows, int64_t scored) const {
   // Nothing is kept before the first part that is trained.
-  bool recording = attached(*embedding_, rows);
+  bool recording = embedding_->attached(rows);
   PassMemory m = embedding_memory(*embedding_, rows);
   size_t next = 0;
   const auto& all = hosts();
   const auto trains = [&](const LinearGroup* last) {
     bool any = false;
     for (; next < all.size(); ++next) {
-      any |= attached(*all[next], rows);
+      any |= all[next]->attached(rows);
       if (all[next].get() == last) return any;
     }
     return any;
   };
+  const StackAttachment* way = stack_->way(rows);
+  StackMemory all_blocks{{}, rows.count, spec_.width, !spec_.parallel, family_};
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     const Block& block = blocks_[layer];
     const LinearGroup* last = block.router ? block.experts.back().down : block.mlp.down;
     recording |= trains(last);
+    for (const ModuleHost* module : {block.attention, block.whole_mlp, block.whole})
+      recording |= module->attached(rows);
     PassMemory part = block_memory(block, rows);
+    if (way) {
+      all_blocks.blocks.push_back(part);
+      continue;
+    }
     if (!recording) {
       part = {.kept = 0, .forward = part.forward, .backward = 0};
     } else if (runs_again(layer)) {
@@ -105,12 +110,13 @@ PassMemory Decoder::pass_memory(const Rows& rows, int64_t scored) const {
     }
     m.then(part);
   }
+  if (way) m.then(way->memory(all_blocks, memory_));
   m.then(norm_memory(*norm_, rows, kStream));
   const PassMemory loss = loss_memory(*head_, rows, scored, logit_shape_.plain());
   // The loss's node holds its gradients until the whole graph goes, and that of a tied table waits
   // besides for what the embedding adds to it.
   m.backward += loss.kept;
-  if (spec_.tied && attached(*embedding_, rows) && attached(*head_, rows))
+  if (spec_.tied && embedding_->attached(rows) && head_->attached(rows))
     m.backward += kStream * spec_.vocabulary * spec_.width;
   return m.then(loss);
 }

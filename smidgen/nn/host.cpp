@@ -25,11 +25,11 @@ const std::vector<AttachmentPtr>& SlotTable::at(int slot) const {
   return found == slots_.end() ? kNone : found->second;
 }
 
-std::pair<int64_t, int64_t> Host::weight_rows(size_t) const {
+std::pair<int64_t, int64_t> WeightHost::weight_rows(size_t) const {
   return {0, sites_.front().out};
 }
 
-at::Tensor Host::original_bias(size_t site) const {
+at::Tensor WeightHost::original_bias(size_t site) const {
   if (!bias_.defined()) return {};
   const auto [row0, row1] = weight_rows(site);
   return bias_.narrow(0, row0, row1 - row0);

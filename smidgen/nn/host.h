@@ -1,5 +1,6 @@
-// Hosts: the parts of a model that own frozen weights and that attachments hang on. A host keeps a
-// table slot -> attachments for each of its sites; slot 0 is the bare base and stays empty.
+// Hosts: the parts of a model that attachments hang on. A host keeps a table slot -> attachments
+// for each of its sites; slot 0 is the bare base and stays empty. Those here own frozen weights;
+// whole modules and the stack of blocks are hosts too (nn/module_host.h, nn/stack.h).
 #pragma once
 
 #include <map>
@@ -54,6 +55,20 @@ class Host {
   const std::vector<Site>& sites() const { return sites_; }
   SlotTable& slots(size_t site) { return tables_[site]; }
   const SlotTable& slots(size_t site) const { return tables_[site]; }
+  // True when any of `rows` sees an attachment.
+  bool attached(const Rows& rows) const;
+  // The parameters of every attachment that `rows` see, each once.
+  Tensors parameters(const Rows& rows) const;
+
+ protected:
+  explicit Host(std::vector<Site> sites) : sites_(std::move(sites)), tables_(sites_.size()) {}
+
+  std::vector<Site> sites_;
+  std::vector<SlotTable> tables_;
+};
+
+class WeightHost : public Host {
+ public:
   HostedWeight& weight() { return *weight_; }
   const HostedWeight& weight() const { return *weight_; }
   // Rows [begin, end) of the weight that belong to a site.
@@ -65,20 +80,11 @@ class Host {
   at::Tensor original_bias(size_t site) const;  // fp32 [out], undefined where there is none
   void merge_bias(at::Tensor bias) { merged_bias_ = std::move(bias); }
   void unmerge_bias() { merged_bias_.reset(); }
-  // The parameters of every attachment that `rows` see, each once.
-  Tensors parameters(const Rows& rows) const;
 
  protected:
-  Host(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight, at::Tensor bias = {})
-      : sites_(std::move(sites)),
-        tables_(sites_.size()),
-        weight_(std::move(weight)),
-        bias_(std::move(bias)) {}
-  // True when any of `rows` sees an attachment.
-  bool attached(const Rows& rows) const;
+  WeightHost(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight, at::Tensor bias = {})
+      : Host(std::move(sites)), weight_(std::move(weight)), bias_(std::move(bias)) {}
 
-  std::vector<Site> sites_;
-  std::vector<SlotTable> tables_;
   std::shared_ptr<HostedWeight> weight_;
   at::Tensor bias_, merged_bias_;
 };
@@ -87,7 +93,7 @@ class Host {
 // for all rows.
 //   forward: x [n, in] -> y [n, sum of out] in the base's product dtype, columns in the order of
 //   the sites
-class LinearGroup : public Host {
+class LinearGroup : public WeightHost {
  public:
   LinearGroup(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight, at::Tensor bias);
   // Of x nothing is kept where the attachments need it and `remake` can make it again.
@@ -112,21 +118,23 @@ class LinearGroup : public Host {
 };
 
 // Rows of a table [vocabulary, width] by token id.
-class EmbeddingHost : public Host {
+class EmbeddingHost : public WeightHost {
  public:
   EmbeddingHost(Site site, std::shared_ptr<HostedWeight> weight)
-      : Host({std::move(site)}, std::move(weight)) {}
+      : WeightHost({std::move(site)}, std::move(weight)) {}
   at::Tensor forward(const at::Tensor& ids, const Rows& rows) const;
 };
 
 // y = x / sqrt(mean(x^2) + eps) * (offset + weight)  (RMSNorm, arXiv:1910.07467; Gemma's offset is
 // 1). The weight is held as a matrix [width, 1], so that merging and files treat it like any other.
 // Rows of k widths are k vectors, each normed by itself: the heads of q and k.
-class NormHost : public Host {
+class NormHost : public WeightHost {
  public:
   NormHost(Site site, std::shared_ptr<HostedWeight> weight, double eps, double offset = 0,
            at::Tensor bias = {})
-      : Host({std::move(site)}, std::move(weight), std::move(bias)), eps_(eps), offset_(offset) {}
+      : WeightHost({std::move(site)}, std::move(weight), std::move(bias)),
+        eps_(eps),
+        offset_(offset) {}
   // x [n, k width] -> [n, k width] of dtype `out`
   at::Tensor forward(const at::Tensor& x, const Rows& rows, at::ScalarType out = at::kFloat) const;
   // forward(x) and x, for a residual stream that goes on beside the norm. Where `kept` is given,

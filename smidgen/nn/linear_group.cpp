@@ -15,7 +15,7 @@ namespace smidgen {
 
 LinearGroup::LinearGroup(std::vector<Site> sites, std::shared_ptr<HostedWeight> weight,
                          at::Tensor bias)
-    : Host(std::move(sites), std::move(weight), std::move(bias)) {
+    : WeightHost(std::move(sites), std::move(weight), std::move(bias)) {
   offsets_.push_back(0);
   for (const Site& site : sites_) offsets_.push_back(offsets_.back() + site.out);
   SMIDGEN_ASSERT(weight_->original().out_features() == out_features());

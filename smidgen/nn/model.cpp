@@ -34,12 +34,23 @@ HostSite Model::find(const std::string& site) const {
   std::vector<std::string> names;
   for (const auto& host : hosts_) {
     for (size_t i = 0; i < host->sites().size(); ++i) {
-      if (host->sites()[i].name == site) return {host.get(), i};
+      if (host->sites()[i].name == site) return {host.get(), host.get(), i};
       names.push_back(host->sites()[i].name);
     }
   }
+  for (const auto& module : modules_) {
+    if (module->sites().front().name == site) return {module.get(), nullptr, 0};
+    names.push_back(module->sites().front().name);
+  }
   throw Error(ErrorKind::not_found, str("the model has no module '", site, "'"), "",
               did_you_mean(site, names));
+}
+
+void Model::detach(int slot) {
+  for (const auto& host : hosts_) {
+    for (size_t i = 0; i < host->sites().size(); ++i) host->slots(i).detach(slot);
+  }
+  for (const auto& module : modules_) module->slots(0).detach(slot);
 }
 
 std::unique_ptr<Model> load_model(const ModelFiles& files, const LoadOptions& options) {

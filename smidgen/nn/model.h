@@ -15,7 +15,9 @@
 #include "smidgen/nn/host.h"
 #include "smidgen/nn/kv_cache.h"
 #include "smidgen/nn/memory_plan.h"
+#include "smidgen/nn/module_host.h"
 #include "smidgen/nn/pass_memory.h"
+#include "smidgen/nn/stack.h"
 
 namespace smidgen {
 
@@ -29,12 +31,13 @@ struct LoadOptions {
   int64_t layers = 0;  // only so many first blocks, for timing; 0 is all
 };
 
-// A host and the index of a site in it.
+// A site and the host that it belongs to.
 struct HostSite {
-  Host* host = nullptr;
+  Host* place = nullptr;
+  WeightHost* host = nullptr;  // the same where it owns a weight, else null: a whole module
   size_t index = 0;
-  const Site& site() const { return host->sites()[index]; }
-  SlotTable& slots() const { return host->slots(index); }
+  const Site& site() const { return place->sites()[index]; }
+  SlotTable& slots() const { return place->slots(index); }
 };
 
 // One tensor of a model and where its rows are read: fp32 [rows, columns], merged values while an
@@ -69,6 +72,8 @@ class Model {
   // Every tensor of the model in HF's names and order: what a writer needs. A tied weight comes
   // once.
   virtual std::vector<ModelTensor> tensors() const = 0;
+  // What the attachment that runs the blocks its own way says of these rows; null where none does.
+  virtual Json examine(const Stream& stream) const = 0;
 
   const Json& config() const { return config_; }  // HF config.json, also for models from GGUF
   std::string family() const { return family_; }
@@ -82,11 +87,15 @@ class Model {
   // nothing of what it sets.
   void set_memory(const MemoryPlan& plan);
 
-  const std::vector<Site>& sites() const { return sites_; }
-  HostSite find(const std::string& site) const;  // not_found with the nearest names
+  const std::vector<Site>& sites() const { return sites_; }  // those of weights
+  // Those of whole modules: for each block its attention, its MLP and itself, then the stack.
+  const std::vector<Site>& module_sites() const { return module_sites_; }
+  HostSite find(const std::string& site) const;  // of either; not_found with the nearest names
   // True while the site's weight is its owner's. A merged adapter may have moved them apart.
   bool tied(const Site& site) const;
-  const std::vector<std::unique_ptr<Host>>& hosts() const { return hosts_; }
+  const std::vector<std::unique_ptr<WeightHost>>& hosts() const { return hosts_; }
+  // Takes away whatever hangs at a slot.
+  void detach(int slot);
 
  protected:
   template <class T, class... Args>
@@ -97,6 +106,14 @@ class Model {
     for (const Site& site : raw->sites()) sites_.push_back(site);
     return raw;
   }
+  template <class T>
+  T* module(Site site) {
+    module_sites_.push_back(site);
+    auto made = std::make_unique<T>(std::move(site));
+    T* raw = made.get();
+    modules_.push_back(std::move(made));
+    return raw;
+  }
 
   Json config_;
   std::string family_;
@@ -105,8 +122,9 @@ class Model {
   MemoryPlan memory_;
 
  private:
-  std::vector<std::unique_ptr<Host>> hosts_;
-  std::vector<Site> sites_;
+  std::vector<std::unique_ptr<WeightHost>> hosts_;
+  std::vector<std::unique_ptr<Host>> modules_;
+  std::vector<Site> sites_, module_sites_;
 };
 
 // Reads the configuration, picks the family, and loads the weights.

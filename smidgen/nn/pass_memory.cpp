@@ -4,6 +4,7 @@
 
 #include "smidgen/nn/host.h"
 #include "smidgen/nn/linear_parts.h"
+#include "smidgen/nn/module_host.h"
 #include "smidgen/nn/ops.h"
 
 namespace smidgen {
@@ -16,18 +17,11 @@ int64_t element(const BaseWeight& weight) {
 }
 
 // Whether an attachment stands in place of the host's weight.
-bool replaced(const Host& host, const Rows& rows) {
+bool replaced(const WeightHost& host, const Rows& rows) {
   for (const Segment& segment : rows.segments) {
     for (const AttachmentPtr& a : host.slots(0).at(segment.slot)) {
       if (a->hooks().weight) return true;
     }
-  }
-  return false;
-}
-
-bool attached(const Host& host, const Rows& rows) {
-  for (const Segment& segment : rows.segments) {
-    if (!host.slots(0).at(segment.slot).empty()) return true;
   }
   return false;
 }
@@ -105,7 +99,7 @@ PassMemory linear_memory(const LinearGroup& host, const Rows& rows, int64_t inpu
 
 PassMemory norm_memory(const NormHost& host, const Rows& rows, int64_t out_bytes, int64_t heads) {
   const int64_t elements = rows.count * host.sites().front().out * heads;
-  const bool copies = heads > 1 || attached(host, rows);
+  const bool copies = heads > 1 || host.attached(rows);
   const int64_t out = elements * out_bytes * (copies ? 2 : 1);
   PassMemory m;
   m.kept = kFloat * elements;
@@ -114,11 +108,41 @@ PassMemory norm_memory(const NormHost& host, const Rows& rows, int64_t out_bytes
   return m;
 }
 
+PassMemory module_memory(const ModuleHost& host, const Rows& rows, int64_t input_bytes,
+                         bool shares_input) {
+  PassMemory m;
+  const int64_t width = host.sites().front().in;
+  bool reads_x = false, reads_y = false;
+  for (const Segment& segment : rows.segments) {
+    const int64_t n = segment.end - segment.begin, stream = kFloat * n * width;
+    for (const AttachmentPtr& a : host.slots(0).at(segment.slot)) {
+      reads_x |= a->hooks().add;
+      reads_y |= a->hooks().post || a->hooks().add_needs_y0;
+      // Between its matrices a hook has rows as wide as the largest is beside `width`.
+      int64_t inner = 0;
+      for (const at::Tensor& p : a->parameters()) inner = std::max(inner, p.numel() / width);
+      const int64_t between = kFloat * n * inner;
+      m.forward = std::max(m.forward, 2 * stream + 3 * between);
+      m.backward = std::max(m.backward, 4 * stream + 6 * between);
+    }
+  }
+  const int64_t rows_of = rows.count * width;
+  if (reads_x && !shares_input) m.kept += rows_of * input_bytes;
+  if (reads_x && input_bytes < kFloat) {
+    m.forward += kFloat * rows_of;
+    m.backward += kFloat * rows_of;
+  }
+  if (reads_y) m.kept += kFloat * rows_of;
+  m.forward += m.kept;
+  m.backward += m.kept;
+  return m;
+}
+
 PassMemory embedding_memory(const EmbeddingHost& host, const Rows& rows) {
   const Site& site = host.sites().front();
   const int64_t x = kFloat * rows.count * site.in;
   PassMemory m{.kept = 0, .forward = 2 * x, .backward = x};
-  if (attached(host, rows)) m.forward += x;
+  if (host.attached(rows)) m.forward += x;
   if (replaced(host, rows)) m.backward += kFloat * site.out * site.in;
   return m;
 }
@@ -148,7 +172,7 @@ PassMemory loss_memory(const LinearGroup& head, const Rows& rows, int64_t scored
   const int64_t logits = block * v * (e + (plain_logits ? 0 : 3 * kFloat));
   const bool dense = replaced(head, rows);
   PassMemory m;
-  if (attached(head, rows) && !dense) {
+  if (head.attached(rows) && !dense) {
     m = linear_memory(head, rows, kFloat, false, false);
     const int64_t whole = n * v * (e + (plain_logits ? 0 : 2 * kFloat));
     return m.then({.kept = whole, .forward = 2 * whole, .backward = 2 * whole});

@@ -15,6 +15,7 @@ namespace smidgen {
 class LinearGroup;
 class NormHost;
 class EmbeddingHost;
+class ModuleHost;
 
 // Bytes of a part of a pass. Both peaks count what it keeps, its input and its output (backward:
 // the gradients of both), unless a function says that somebody else counts them.
@@ -40,6 +41,11 @@ PassMemory linear_memory(const LinearGroup& host, const Rows& rows, int64_t inpu
 // many vectors a row, which are copied first.
 PassMemory norm_memory(const NormHost& host, const Rows& rows, int64_t out_bytes,
                        int64_t heads = 1);
+
+// What hangs on a module, if anything: it reads rows of `width` elements, and `shares_input` as
+// above.
+PassMemory module_memory(const ModuleHost& host, const Rows& rows, int64_t input_bytes,
+                         bool shares_input);
 
 PassMemory embedding_memory(const EmbeddingHost& host, const Rows& rows);
 

@@ -16,8 +16,31 @@ std::string_view to_string(SiteKind kind) {
       return "embedding";
     case SiteKind::norm:
       return "norm";
+    case SiteKind::mlp:
+      return "mlp";
+    case SiteKind::attention:
+      return "attention";
+    case SiteKind::block:
+      return "block";
+    case SiteKind::stack:
+      return "stack";
   }
   return "unknown";
+}
+
+namespace {
+
+constexpr std::pair<std::string_view, SiteKind> kKindWords[] = {
+    {"all-linear", SiteKind::linear},
+    {"all-mlp", SiteKind::mlp},
+    {"all-attention", SiteKind::attention},
+    {"all-blocks", SiteKind::block}};
+
+}  // namespace
+
+bool is_kind_word(std::string_view item) {
+  return std::any_of(std::begin(kKindWords), std::end(kKindWords),
+                     [&](const auto& word) { return word.first == item; });
 }
 
 namespace {
@@ -34,7 +57,9 @@ struct Item {
   }
   bool picks(const Site& site) const {
     if (pattern) return pattern->full_match(site.name);
-    if (text == "all-linear") return site.kind == SiteKind::linear && !site.output_head;
+    for (const auto& [word, kind] : kKindWords) {
+      if (text == word) return site.kind == kind && !site.output_head;
+    }
     return ends_after_dot(site.name, text);
   }
   std::string text;
