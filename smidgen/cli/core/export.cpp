@@ -74,6 +74,12 @@ void export_adapter(const ExportConfig& config) {
                   "scaled or summed adapters cannot be written as one PEFT folder", "--format peft",
                   "give one --adapter at scale 1, or write a model");
     const Adapter& adapter = loaded.adapters->find(loaded.mix.front().name);
+    if (adapter.method().peft_type().starts_with("SMIDGEN_")) {
+      throw Error(
+          ErrorKind::unsupported,
+          str("PEFT has no ", adapter.method_name(), " adapters, and refuses their folders"),
+          "--format peft", "use the folder as it is with smidgen");
+    }
     return adapter.save(config.out, /*base=*/"", adapter.sidecar());
   }
   const Combined sums = combine(*loaded.model, *loaded.adapters, loaded.mix);
