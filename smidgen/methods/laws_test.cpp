@@ -86,6 +86,10 @@ Json unusual(const Json& fields) {
     const std::string name = field["name"], type = field["type"];
     if (!field.contains("default") || !field["default"].is_number()) continue;
     const double value = field["default"];
+    if (name == "x1_factor" || name == "x2_factor") {
+      config[name] = 0.25;  // factors of which exact reversal takes only 1 / k
+      continue;
+    }
     const double moved = type == "int" ? value + 3 : 1.5 * value + 0.25;
     if (moved > field.value("max", moved)) continue;
     if (type == "int") {

@@ -25,15 +25,23 @@ std::vector<Case> cases() {
     all.push_back({family, "lora", {{"rank", 3}, {"alpha", 7}, {"dropout", 0.2}}});
   for (const std::string& method : methods().names()) {
     const bool adapter = methods().find(method).capabilities().artefact == Artefact::adapter;
-    all.push_back({"llama", method, Json::object()});
+    // What makes activations again by itself has nothing that a memory mode could let go.
+    Json own = Json::object();
+    for (const Json& field : methods().find(method).fields()) {
+      if (field["name"] == "reverse") own["reverse"] = "cached";
+    }
+    const auto with = [&](Json more) {
+      more.update(own);
+      return more;
+    };
+    all.push_back({"llama", method, own});
     if (!adapter) continue;
     all.push_back(
-        {"gemma2",
-         method,
-         {{"bias", "all"},
-          {"modules_to_save", {"input_layernorm", "post_attention_layernorm", "layers.1.mlp"}},
-          {"token_rows", {3, 9}}}});
-    all.push_back({"gpt2", method, {{"bias", "all"}, {"modules_to_save", {"ln_1", "ln_2"}}}});
+        {"gemma2", method,
+         with({{"bias", "all"},
+               {"modules_to_save", {"input_layernorm", "post_attention_layernorm", "layers.1.mlp"}},
+               {"token_rows", {3, 9}}})});
+    all.push_back({"gpt2", method, with({{"bias", "all"}, {"modules_to_save", {"ln_1", "ln_2"}}})});
   }
   return all;
 }

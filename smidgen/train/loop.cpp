@@ -150,6 +150,7 @@ StepRecord Loop::train_step() {
   record.loss = sum / divisor;
   record.answers = tally.answers;
   record.metrics = tally.means();
+  record.metrics.merge(std::exchange(noted_, {}));
   store.scale_grad(1.0 / divisor);
   if (policy_) apply_edits(policy_->after_backward(view()));
   if (s_.events.gradients) s_.events.gradients(record.step);

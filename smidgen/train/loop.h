@@ -80,6 +80,9 @@ class Loop {
   int64_t total() const { return total_; }
   int64_t done() const { return state_.step; }
 
+  // Figures that go into the metrics line of the next step, beside the loss's own.
+  void note(std::map<std::string, double> figures) { noted_ = std::move(figures); }
+
   // Goes back to the last complete checkpoint of the run folder: parameters, structure, loader,
   // logs. False when there is none and the run starts at step 0. Call before run().
   bool resume();
@@ -111,6 +114,7 @@ class Loop {
   std::unique_ptr<MetricsLog> metrics_;
   std::optional<EventWriter> events_;
   int64_t saved_step_ = -1;
+  std::map<std::string, double> noted_;
 };
 
 }  // namespace smidgen

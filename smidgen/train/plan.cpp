@@ -18,6 +18,7 @@ namespace smidgen {
 namespace {
 
 constexpr int kSlot = 1;
+constexpr int kPlain = 2;        // the same without what runs the blocks its own way
 constexpr int64_t kWalk = 1000;  // steps that stand for all
 
 // Freed blocks that do not fit what comes next: little where products go into their place block by
@@ -25,7 +26,9 @@ constexpr int64_t kWalk = 1000;  // steps that stand for all
 // fitted to some forty runs like those of tests/command/test_plan.py, with glibc 2.36.
 double holes_share(const Model& model, MemoryMode mode) {
   constexpr int64_t kSome = 256;
-  bool dense = false, whole = false, unpacked = false;
+  bool dense = false, whole = false, unpacked = false, modules = false;
+  for (const Site& site : model.module_sites())
+    modules |= site.kind != SiteKind::stack && !model.find(site.name).slots().at(kSlot).empty();
   for (const auto& host : model.hosts()) {
     for (size_t i = 0; i < host->sites().size(); ++i) {
       for (const AttachmentPtr& a : host->slots(i).at(kSlot)) dense |= a->hooks().weight;
@@ -36,14 +39,20 @@ double holes_share(const Model& model, MemoryMode mode) {
     whole |= scratch > 0;
     unpacked |= scratch > 4 * kSome * weight.out_features();
   }
-  const double share = dense ? 0.6 : unpacked ? 0.35 : whole ? 0.15 : 0.03;
-  // What runs again comes and goes between what stays.
-  const double again = mode == MemoryMode::checkpoint ? 0.6 : mode == MemoryMode::lean ? 0.35 : 0;
+  const double share = dense ? 0.6 : unpacked ? 0.35 : modules ? 0.2 : whole ? 0.15 : 0.03;
+  // What runs again comes and goes between what stays; so do the fp32 rows of hooks on modules.
+  const double again = mode == MemoryMode::checkpoint ? (modules ? 0.9 : 0.6)
+                       : mode == MemoryMode::lean     ? 0.35
+                                                      : 0;
   return std::max(share, again);
 }
 
-Rows rows_of(int64_t n) {
-  return {.segments = {{kSlot, 0, n}}, .count = n};
+// Of what would be kept if the blocks ran one after the other, and comes and goes instead: fitted
+// to the passes of docs/plan.md, as above.
+constexpr double kReversedHoles = 0.3;
+
+Rows rows_of(int64_t n, int slot = kSlot) {
+  return {.segments = {{slot, 0, n}}, .count = n};
 }
 
 }  // namespace
@@ -109,8 +118,18 @@ PlannedRun::PlannedRun(const ModelConfig& model, const TrainConfig& train)
       adapter_(Adapter::planned(*loaded_.model, train.method.name, train.method.config)),
       held_(losses().find(train.loss.name).planned_bytes(train.loss.config)),
       mode_(train.memory.mode) {
-  loaded_.model->set_memory(train.memory);
-  adapter_->attach(*loaded_.model, kSlot);
+  Model& planned = *loaded_.model;
+  planned.set_memory(train.memory);
+  adapter_->attach(planned, kSlot);
+  for (const std::vector<Site>* sites : {&planned.sites(), &planned.module_sites()}) {
+    for (const Site& site : *sites) {
+      SlotTable& slots = planned.find(site.name).slots();
+      own_way_ |= site.kind == SiteKind::stack && !slots.at(kSlot).empty();
+      for (const AttachmentPtr& a : slots.at(kSlot)) {
+        if (site.kind != SiteKind::stack) slots.attach(kPlain, a);
+      }
+    }
+  }
 }
 
 int64_t PlannedRun::layers() const {
@@ -131,7 +150,13 @@ MemoryForecast PlannedRun::memory(int64_t rows, int64_t idle) const {
   }
   plan.trainable = 16 * elements;
   plan.pass = model.pass_memory(rows_of(rows), rows).peak();
-  plan.holes = static_cast<int64_t>(holes_share(model, mode_) * static_cast<double>(plan.pass));
+  const double share = holes_share(model, mode_);
+  plan.holes = static_cast<int64_t>(share * static_cast<double>(plan.pass));
+  if (own_way_) {
+    const int64_t gone = model.pass_memory(rows_of(rows, kPlain), rows).peak() - plan.pass;
+    plan.holes = std::max(static_cast<int64_t>(0.03 * static_cast<double>(plan.pass)),
+                          static_cast<int64_t>(kReversedHoles * static_cast<double>(gone)));
+  }
   plan.update = 16 * largest;  // a gradient and its square in double
   // Blocks of 32 MiB and more come from the system, beside the heap, which goes back only beyond
   // 64 MiB at its end (glibc's thresholds at their ends).

@@ -66,6 +66,7 @@ class PlannedRun {
   std::unique_ptr<Adapter> adapter_;
   int64_t held_ = 0;  // by the loss
   MemoryMode mode_ = MemoryMode::fast;
+  bool own_way_ = false;  // the method runs the blocks its own way
 };
 
 // What fits into `limit` bytes, one row for each way to store the base that differs:

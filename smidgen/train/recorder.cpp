@@ -6,6 +6,7 @@
 #include <torch/version.h>
 
 #include "smidgen/base/cpu.h"
+#include "smidgen/base/log.h"
 #include "smidgen/base/memory.h"
 #include "smidgen/kernels/target.h"
 
@@ -68,6 +69,24 @@ void RunRecorder::first_batch(const Dataset& data, const std::vector<int64_t>& u
     }
     report_.first_batch.push_back(std::move(spans));
   }
+}
+
+std::map<std::string, double> RunRecorder::start(const Model& model, const Dataset& data,
+                                                 int64_t unit, int slot) {
+  constexpr size_t kTokens = 256;  // every layer's streams are held for the comparison
+  const auto ids = data.ids(data.form() == DataForm::pairs ? 2 * unit : unit);
+  const Json facts = model.examine(make_stream(ids.first(std::min(ids.size(), kTokens)), slot));
+  if (facts.is_null()) return {};
+  write_file(run_.root() / "start.json", facts.dump(2) + "\n");
+  std::map<std::string, double> figures;
+  for (const char* key : {"reconstruction_error", "starting_distance"})
+    figures[key] = facts.at(key).get<double>();
+  log_line("reversed layers differ from what they were by at most ",
+           figures["reconstruction_error"], " of their size; the last hidden states start ",
+           figures["starting_distance"], " of theirs away from the base's");
+  report_.summary["reconstruction error"] = figures["reconstruction_error"];
+  report_.summary["distance from the base at the start"] = figures["starting_distance"];
+  return figures;
 }
 
 void RunRecorder::gradients(const ParamStore& store) {

@@ -26,6 +26,11 @@ class RunRecorder {
   // Decodes the sequences of a batch, with what the loss sees marked.
   void first_batch(const Dataset& data, const std::vector<int64_t>& units,
                    const Tokenizer& tokenizer);
+  // What the method says of the way it runs the model's blocks, measured on the first tokens of a
+  // unit: a line, start.json with all of it, and the figures for the metrics; nothing where blocks
+  // run one after the other. Throws what Model::examine throws.
+  std::map<std::string, double> start(const Model& model, const Dataset& data, int64_t unit,
+                                      int slot);
   // Reads the gradients after backward. With B = 0 half of a LoRA has none at the first step, so
   // the second is judged.
   void gradients(const ParamStore& store);

@@ -200,10 +200,12 @@ class Tuner {
       recorder.recipe(call_.recipe);
       recorder.environment();
       Loader peek(data_.unit_lengths(), loader_config(config_.train));
-      recorder.first_batch(data_, peek.next().micro.front(), loaded_.tokenizer());
+      const std::vector<int64_t> units = peek.next().micro.front();
+      recorder.first_batch(data_, units, loaded_.tokenizer());
       recorder.report().title =
           str(config_.train.method.name, " on ", loaded_.files.path.filename().string());
       recorder.report().summary = tune_facts(config_, loaded_, *adapter_, data_, loop.total());
+      loop.note(recorder.start(*loaded_.model, data_, units.front(), /*slot=*/1));
     } else {
       log_line("resuming at step ", loop.done(), " of ", loop.total());
     }

@@ -134,6 +134,27 @@ def test_memory_is_foretold(program, tmp_path):
     assert not wrong, wrong
 
 
+BESIDE = [
+    {"method": "parallel_adapter"},
+    {"method": "parallel_adapter", "memory": "checkpoint"},
+    {"method": "meft1"},
+    {"method": "meft1", "reverse": "anchors"},
+    {"method": "meft3", "reverse": "fp64"},
+]
+
+
+@pytest.mark.parametrize("settings", BESIDE, ids=lambda s: " ".join(s.values()))
+def test_memory_of_inserted_modules_is_foretold(settings, program, tmp_path):
+    geometry = dict(layers=30, width=576, heads=9, kv_heads=3, head_dim=64, inner=1536, vocabulary=49152, tied=True)
+    model = write_model(tmp_path / "model", **geometry)
+    common = ["--model", model, "--tokens", "1x512", *flags(settings)]
+    plan = run(program, "plan", *common, "--no-timing")
+    real = run(program, "bench", "step", *common, "--steps", 2, "--skip", 0, "--step-only")
+    # Tensors are counted, and to be met closely; the heap around them is a measured share.
+    assert plan["pass_bytes"] / 2**20 == pytest.approx(real["activation_mb"], rel=0.15)
+    assert plan["peak_bytes"] / 2**20 == pytest.approx(real["peak_mb"], rel=TOLERANCE)
+
+
 def test_what_does_not_fit_is_refused_before_the_start(program, model, data, tmp_path):
     """Under ulimit -v the address space is what limits: the run says what is missing, and starts when told to."""
     common = ["--model", model, "--data", data, "--max-length", 128, "--batch-tokens", 4096, "--max-steps", 1]
