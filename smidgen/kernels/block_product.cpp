@@ -198,8 +198,7 @@ void multiply_blocks(const FixedRows& a, const BlockRows& w, const FinishBlock& 
   const int64_t groups = (n + kTogether - 1) / kTogether;
   const int64_t grain = std::max<int64_t>(1, kAlone / (kTogether * a.k / 2));
   const BlockKernels& found = *kernels();
-  // Handed out as threads come: one that wakes late takes less.
-  parallel_claims(groups, grain, std::max(grain, groups / 4), [&](int64_t begin, int64_t end) {
+  parallel_for(groups, grain, [&](int64_t begin, int64_t end) {
     thread_local std::vector<float> results;
     thread_local std::vector<std::byte> copies;
     results.resize(static_cast<size_t>(a.rows * (kHandOut + kTogether)));

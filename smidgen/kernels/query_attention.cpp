@@ -157,8 +157,8 @@ HWY_EXPORT(ScoresBf16);
 HWY_EXPORT(ValuesFloat);
 HWY_EXPORT(ValuesBf16);
 
-constexpr int64_t kRun = 128, kTile = kPanelColumns;
-constexpr int64_t kAlone = 1 << 15;  // products below which waking a thread costs more
+constexpr int64_t kRun = 256, kTile = kPanelColumns;
+constexpr int64_t kAlone = 1 << 18;  // products below which waking a thread costs more
 
 void scores(int64_t heads, int64_t width, int64_t keys, const float* q, const float* k, int64_t ldk,
             float* out) {
@@ -269,13 +269,13 @@ void query_attention(const FlashAttention& shape, HeadRows<const T> q, HeadRows<
       log_sums(runs.size() * static_cast<size_t>(group));
   int64_t products = 0;
   for (const Run& run : runs) products += (run.keys.end - run.keys.begin) * group * c;
-  const int64_t least = products < kAlone ? std::max<int64_t>(1, count) : 1;
-  parallel_claims(count, least, least, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      attend(shape, runs[static_cast<size_t>(i)], q, k, v, o.data() + i * group * c,
-             log_sums.data() + i * group);
-    }
-  });
+  parallel_for(count, products < kAlone ? std::max<int64_t>(1, count) : 1,
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t i = begin; i < end; ++i) {
+                   attend(shape, runs[static_cast<size_t>(i)], q, k, v, o.data() + i * group * c,
+                          log_sums.data() + i * group);
+                 }
+               });
   // The runs of a query's head, by their shares of the sum of exponentials.
   for (int64_t first = 0, next; first < count; first = next) {
     const Run& run = runs[static_cast<size_t>(first)];
