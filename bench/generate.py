@@ -1,46 +1,29 @@
 """Generation against llama.cpp and transformers: prefill and decode rates in turns in one run, and how near each is to the exact model.
 
-Speed: each side runs in a process of its own on as many threads, at each context, `--runs` times in turns; a rate is the
-median. llama.cpp reads the GGUF file with its defaults, transformers the same weights as bf16.
+Speed: each side runs in a process of its own on as many threads, at each context, `--runs` times in turns. llama.cpp, built
+for this machine's instructions, reads the GGUF file with its defaults, transformers the same weights as bf16.
 Nearness: for held-out tokens in rows of 512, the mean KL divergence from the model of the file's own values in fp32
 (transformers) and how often the most likely token is the same. smidgen reads them twice: all at once, as a prompt, and
 token by token through the cache, as it generates.
 
-  python bench/generate.py [--model GGUF] [--data JSONL] [--contexts 128,1024,4096] [--runs 5] [--out FILE.json]
+  python bench/generate.py [--model GGUF] [--data JSONL] [--contexts 128,1024,4096] [--runs 5] [--quick] [--out FILE.json]
 
-Needs a built smidgen (build/release), the development requirements, and an environment with llama-cpp-python (--llama-python;
-tests/install/test_llama_cpp.py makes one under build/llama-cpp).
+Needs a built smidgen (build/release) and the development requirements; llama-cpp-python gets an environment of its own under
+build/llama-cpp, which compiles for some ten minutes once.
 """
 
-import argparse
 import json
-import os
-import random
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import harness
 import numpy as np
 from safetensors.numpy import load_file
 
-ROOT = Path(__file__).resolve().parent.parent
-SMIDGEN = Path(os.environ.get("SMIDGEN", ROOT / "build" / "release" / "smidgen"))
-PEERS = ROOT / "bench" / "peers"
 RATES = ("prefill_tokens_per_s", "decode_tokens_per_s")
 ROW = 512
-
-
-def call(argv, env=()):
-    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, env=os.environ | {"TOKENIZERS_PARALLELISM": "false"} | dict(env))
-    if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, argv))}\n{done.stderr[-3000:]}")
-    return done.stdout
-
-
-def last_json(text):
-    return json.loads(text.splitlines()[-1])
 
 
 def log_softmax(rows):
@@ -65,46 +48,44 @@ def held_out(model, data, tokens, scratch):
     rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
     text = scratch / "held-out.txt"
     text.write_text("\n\n".join("\n".join(value for value in row.values() if isinstance(value, str)) for row in rows), encoding="utf-8")
-    ids = last_json(call([SMIDGEN, "tokenize", "--model", model, "--file", text, "--no-special", "--json"]))["ids"]
+    ids = harness.call([harness.SMIDGEN, "tokenize", "--model", model, "--file", text, "--no-special", "--json"])["ids"]
     if len(ids) < tokens:
         raise SystemExit(f"{data} gives {len(ids)} tokens, {tokens} are wanted")
-    return [ids[at : at + ROW] for at in range(0, tokens, ROW)]
+    return [ids[at : min(at + ROW, tokens)] for at in range(0, tokens, ROW)]
 
 
-def compare_nearness(args, folder, scratch):
+def compare_nearness(args, folder, llama_python, scratch):
     rows = held_out(args.model, args.data, args.tokens, scratch)
     ids = scratch / "held-out.json"
     ids.write_text(json.dumps(rows))
-    exact = scratch / "exact.npy"
-    call([sys.executable, PEERS / "transformers_generate.py", "--model", folder, "--ids", ids, "--logits", exact])
+    exact, logits = scratch / "exact.npy", scratch / "logits.npy"
+    harness.peer("transformers_generate.py", "--model", folder, "--ids", ids, "--logits", exact)
     reference = np.load(exact, mmap_mode="r")
-    result = {}
-    logits = scratch / "logits.npy"
-    call([args.llama_python, PEERS / "llama_cpp_generate.py", "--model", args.model, "--ids", ids, "--logits", logits])
-    result["llama.cpp"] = nearness(reference, np.load(logits, mmap_mode="r"))
+    harness.peer("llama_cpp_generate.py", "--model", args.model, "--ids", ids, "--logits", logits, python=llama_python)
+    result = {"llama.cpp": nearness(reference, np.load(logits, mmap_mode="r"))}
     for name, chunk in (("smidgen prompt", 0), ("smidgen decode", 1)):
         parts = []
         for row in rows:
             out = scratch / "row.safetensors"
-            call([SMIDGEN, "forward", "--model", args.model, "--ids", ",".join(map(str, row)), "--chunk", chunk, "--out", out, "--quiet"])
+            argv = [harness.SMIDGEN, "forward", "--model", args.model, "--ids", ",".join(map(str, row)), "--chunk", chunk, "--out", out, "--quiet"]
+            subprocess.run([str(a) for a in argv], check=True, capture_output=True)
             parts.append(load_file(out)["logits"])
         result[name] = nearness(reference, np.concatenate(parts))
     return result
 
 
-def compare_speed(args, folder, scratch):
-    vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
-    draw = random.Random(1)
+def compare_speed(args, bf16, llama_python, scratch):
     common = ["--threads", args.threads, "--new-tokens", args.new_tokens]
-    speeds = {}
+    cases = {}
     for context in args.contexts:
         ids = scratch / f"ids-{context}.json"
-        ids.write_text(json.dumps([[draw.randrange(vocabulary) for _ in range(context)]]))
+        ids.write_text(json.dumps(harness.draw_ids(bf16, 1, context)))
         peers = ["--ids", ids, *common]
+        ours = [harness.SMIDGEN, "bench", "generate", "--model", args.model, "--context", context, "--runs", 1, "--json", *common]
         sides = {
-            "smidgen": lambda: last_json(call([SMIDGEN, "bench", "generate", "--model", args.model, "--context", context, "--runs", 1, "--json", *common]))["contexts"][0],
-            "llama.cpp": lambda: last_json(call([args.llama_python, PEERS / "llama_cpp_generate.py", "--model", args.model, *peers])),
-            "transformers": lambda: last_json(call([sys.executable, PEERS / "transformers_generate.py", "--model", folder / "bf16", *peers])),
+            "smidgen": lambda: harness.call(ours)["contexts"][0],
+            "llama.cpp": lambda: harness.peer("llama_cpp_generate.py", "--model", args.model, *peers, python=llama_python),
+            "transformers": lambda: harness.peer("transformers_generate.py", "--model", bf16, *peers),
         }
         runs = {name: {rate: [] for rate in RATES} for name in sides}
         for _ in range(args.runs):
@@ -112,51 +93,43 @@ def compare_speed(args, folder, scratch):
                 found = side()
                 for rate in RATES:
                     runs[name][rate].append(found[rate][0] if isinstance(found[rate], list) else found[rate])
-        speeds[str(context)] = {
-            name: {rate: {"median": statistics.median(v), "least": min(v), "most": max(v)} for rate, v in rates.items()} for name, rates in runs.items()
-        }
-    return speeds
+        for rate in RATES:
+            spreads = {name: harness.spread(rates[rate]) for name, rates in runs.items()}
+            ratios = {name: harness.ratio(spreads["smidgen"], s) for name, s in spreads.items() if name != "smidgen"}
+            cases[f"{rate.split('_')[0]}, context {context}"] = {**spreads, "speed_ratios": ratios}
+    return cases
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    demo = ROOT / "build" / "demo"
-    found = sorted(demo.glob("*.gguf"))
-    environments = sorted((ROOT / "build" / "llama-cpp").glob("*/venv/bin/python"))
-    parser.add_argument("--model", type=Path, default=found[0] if found else None)
-    parser.add_argument("--data", type=Path, default=demo / "data" / "heldout.jsonl", help="JSON lines of texts by any keys")
-    parser.add_argument("--llama-python", type=Path, default=environments[-1] if environments else None)
+    parser = harness.arguments(__doc__)
+    parser.add_argument("--data", type=Path, default=harness.ROOT / "build" / "demo" / "data" / "heldout.jsonl", help="JSON lines of texts by any keys")
+    parser.add_argument("--llama-python", type=Path, help="Python of an environment with llama-cpp-python; one is made when left out")
     parser.add_argument("--contexts", type=lambda text: [int(n) for n in text.split(",")], default=[128, 1024, 4096])
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=4096, help="held-out tokens; 0 leaves nearness out")
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    if args.model is None:
-        raise SystemExit("no model: make demo fetches one, or give --model")
-    if args.llama_python is None:
-        raise SystemExit("no llama-cpp-python: make slow builds one, or give --llama-python")
-    result = {"model": args.model.name, "threads": args.threads, "new_tokens": args.new_tokens, "runs": args.runs}
+    args = harness.parsed(parser)
+    if args.quick:
+        args.contexts, args.new_tokens, args.tokens = [64], 8, 64
+    llama_python = args.llama_python or harness.llama_python()
+    result = {"threads": args.threads, "new_tokens": args.new_tokens}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        folder = scratch / "hf"
-        for path, dtype in ((folder, "fp32"), (folder / "bf16", "bf16")):
-            call([SMIDGEN, "export", "--model", args.model, "--out", path, "--dtype-out", dtype, "--quiet"])
-        result["speed"] = compare_speed(args, folder, scratch)
-        print(f"{'context':>8} {'':14}{'prefill/s':>10}{'least':>8}{'most':>8}{'decode/s':>10}{'least':>8}{'most':>8}")
-        for context, sides in result["speed"].items():
-            for side, rates in sides.items():
-                print(f"{context:>8} {side:14}" + "".join(f"{rates[r]['median']:10.1f}{rates[r]['least']:8.1f}{rates[r]['most']:8.1f}" for r in RATES))
-            ratio = {p: [sides["smidgen"][r]["median"] / sides[p][r]["median"] for r in RATES] for p in sides if p != "smidgen"}
-            print("".join(f"{'':9}{p}: prefill {a:.2f} x, decode {b:.2f} x\n" for p, (a, b) in ratio.items()), end="")
+        folders = {dtype: harness.folder_of(args.model, scratch, dtype) for dtype in ("fp32", "bf16")}
+        result["cases"] = compare_speed(args, folders["bf16"], llama_python, scratch)
+        rows = [
+            [f"{case}: {side}", s["median"], s["least"], s["most"], e["speed_ratios"].get(side, "")]
+            for case, e in result["cases"].items()
+            for side, s in e.items()
+            if side != "speed_ratios"
+        ]
+        harness.table(["tokens/s", "median", "least", "most", "smidgen, times"], rows)
         if args.tokens:
-            result["nearness"] = compare_nearness(args, folder, scratch)
-            print(f"{'':16}{'mean KL':>12}{'+-':>10}{'same top':>10}   of {args.tokens} held-out tokens")
-            for side, n in result["nearness"].items():
-                print(f"{side:16}{n['mean_kl']:12.6f}{n['kl_error']:10.6f}{n['top1']:10.4f}")
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=2) + "\n")
+            result["nearness"] = compare_nearness(args, folders["fp32"], llama_python, scratch)
+            print(f"against the exact model, {args.tokens} held-out tokens")
+            harness.table(["", "mean KL", "+-", "same top"], [[side, n["mean_kl"], n["kl_error"], n["top1"]] for side, n in result["nearness"].items()])
+            result["tokens"] = args.tokens
+    harness.write(args, result, "generate")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import argparse
 import json
 import os
 import platform
+import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -17,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SMIDGEN = Path(os.environ.get("SMIDGEN", ROOT / "build" / "release" / "smidgen"))
 PEERS = ROOT / "bench" / "peers"
 RESULTS = ROOT / "build" / "bench" / "results"
+LLAMA_CPP = "0.3.16"
 
 
 def arguments(doc, **defaults):
@@ -50,17 +53,45 @@ def call(argv, wait=None, timeout=None):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def peer(name, *argv, wait=None):
-    return call([sys.executable, PEERS / name, *argv], wait)
+def peer(name, *argv, wait=None, python=sys.executable):
+    return call([python, PEERS / name, *argv], wait)
 
 
-def folder_of(model, scratch):
+def llama_python():
+    """Python of an environment with llama.cpp, compiled for this machine's instructions: its best setting. Made once."""
+    home = ROOT / "build" / "llama-cpp" / f"{LLAMA_CPP}-native"
+    python = home / "venv" / "bin" / "python"
+    if not (home / "done").exists():
+        print("compiling llama.cpp for this machine: some ten minutes, once", flush=True)
+        shutil.rmtree(home, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
+        argv = [python, "-m", "pip", "install", "-q", "--no-cache-dir", f"llama-cpp-python=={LLAMA_CPP}"]
+        subprocess.run(argv, check=True, env=os.environ | {"CMAKE_ARGS": "-DGGML_NATIVE=ON"})
+        (home / "done").touch()
+    return python
+
+
+def folder_of(model, scratch, dtype="bf16"):
     """The model as a Hugging Face folder, which every peer reads."""
     if model.is_dir():
         return model
-    folder = Path(scratch) / "hf"
-    subprocess.run([SMIDGEN, "export", "--model", model, "--out", folder, "--dtype-out", "bf16", "--quiet"], check=True)
+    folder = Path(scratch) / f"hf-{dtype}"
+    subprocess.run([SMIDGEN, "export", "--model", model, "--out", folder, "--dtype-out", dtype, "--quiet"], check=True)
     return folder
+
+
+def draw_ids(folder, sequences, length):
+    """Random ids of the model's vocabulary, the same at every call."""
+    vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
+    draw = random.Random(1)
+    return [[draw.randrange(vocabulary) for _ in range(length)] for _ in range(sequences)]
+
+
+def random_ids(folder, tokens, steps, scratch):
+    """A file of the same random batch for every step; `tokens` is SEQUENCESxLENGTH."""
+    file = Path(scratch) / f"{tokens}.json"
+    file.write_text(json.dumps([draw_ids(folder, *(int(n) for n in tokens.split("x")))] * steps))
+    return file
 
 
 def spread(values):

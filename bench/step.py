@@ -48,15 +48,11 @@ class Case:
     def __init__(self, what, folder, scratch, args):
         self.what, self.folder, self.args = what, folder, args
         self.varied = what == "varied"
-        if self.varied:
-            step = sample_ids(folder)
-        else:
-            sequences, length = (int(n) for n in what.split("x"))
-            vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
-            draw = random.Random(1)
-            step = [[draw.randrange(vocabulary) for _ in range(length)] for _ in range(sequences)]
-        self.ids = Path(scratch) / f"{what}.json"
-        self.ids.write_text(json.dumps([step] * args.steps))
+        if not self.varied:
+            self.ids = harness.random_ids(folder, what, args.steps, scratch)
+            return
+        self.ids = Path(scratch) / "varied.json"
+        self.ids.write_text(json.dumps([sample_ids(folder)] * args.steps))
 
     def peft(self, setting):
         mode, compiled, wait = setting

@@ -13,7 +13,7 @@ import math
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = {"step": "bench/step.py --case all", "load": "bench/load.py", "plan": "bench/plan.py", "tokenizer": "bench/tokenizer.py", "generate": "bench/generate.py"}
+COMMANDS = {"step": "bench/step.py --case all", "load": "bench/load.py", "plan": "bench/plan.py", "tokenizer": "bench/tokenizer.py", "generate": "bench/generate.py", "memory": "bench/memory.py"}
 
 
 def number(value):
@@ -115,7 +115,24 @@ def peer_section(title):
     return section
 
 
-SECTIONS = {"step": step_section, "load": load_section, "plan": plan_section, "tokenizer": peer_section("Tokenizing, seconds"), "generate": peer_section("Generating")}
+def memory_section(result):
+    rows = [[side, number(e["peak_mb"]["median"]), number(e["activation_mb"]["median"]) if "activation_mb" in e else "-", spread(e["tokens_per_s"]), f"{e['last_loss']:.4f}"] for side, e in result["cases"].items()]
+    text = f"## Memory modes, {result['tokens']} tokens\n\nMost that the process ever held, and of it the most that tensors took beside weights.\n\n"
+    return text + table(["side", "MB", "activations, MB", "tokens/s", "last loss"], rows)
+
+
+def generate_section(result):
+    sides = ["smidgen", "llama.cpp", "transformers"]
+    rows = [[case, *(spread(e[side]) for side in sides), *(f"{e['speed_ratios'][side]:.2f}" for side in sides[1:])] for case, e in result["cases"].items()]
+    text = "## Generating, against llama.cpp and transformers\n\nTokens a second: median (least-most) of runs that took turns. llama.cpp and smidgen read the GGUF file, transformers its values as bf16.\n\n"
+    text += table(["case", *sides, "times llama.cpp", "times transformers"], rows)
+    if near := result.get("nearness"):
+        text += f"\nAgainst the model of the file's own values in fp32, over {result['tokens']} held-out tokens:\n\n"
+        text += table(["side", "mean KL", "standard error", "same likeliest token"], [[s, number(n["mean_kl"]), number(n["kl_error"]), f"{100 * n['top1']:.2f} %"] for s, n in near.items()])
+    return text
+
+
+SECTIONS = {"step": step_section, "load": load_section, "plan": plan_section, "tokenizer": peer_section("Tokenizing, seconds"), "generate": generate_section, "memory": memory_section}
 
 
 def main():

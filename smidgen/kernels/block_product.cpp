@@ -16,6 +16,7 @@ namespace {
 constexpr int64_t kTogether = 16;    // rows of W that a kernel takes
 constexpr int64_t kHandOut = 256;    // columns of a finished block
 constexpr int64_t kAlone = 1 << 15;  // bytes of W below which waking a thread costs more
+constexpr int64_t kAhead = 1 << 14;  // bytes of W between what is read and what is fetched
 
 FixedRows empty_rows(int64_t m, int64_t k) {
   SMIDGEN_ASSERT(k % kFixedBlock == 0);
@@ -211,11 +212,14 @@ void multiply_blocks(const FixedRows& a, const BlockRows& w, const FinishBlock& 
         const auto most = static_cast<size_t>(std::min(stop, column + kTogether));
         while (after < most && w.formats[after] == format) ++after;
         const FormatInfo& type = info(format);
-        const Group group = group_of(w, at, after, a.k / type.elements * type.bytes, copies);
+        const int64_t bytes = a.k / type.elements * type.bytes;
+        const Group group = group_of(w, at, after, bytes, copies);
+        const size_t later =
+            std::min(after + static_cast<size_t>(kAhead / bytes), w.rows.size() - 1);
         const BlockKernels::Multiply multiply = found.find(format);
         SMIDGEN_ASSERT(multiply);
-        multiply(a, group.first, group.stride, w.rows[std::min(after, w.rows.size() - 1)],
-                 results.data() + (column - first), ldc);
+        multiply(a, group.first, group.stride, w.rows[later], results.data() + (column - first),
+                 ldc);
         column = static_cast<int64_t>(after);
       }
       finish({0, a.rows, first, stop - first, results.data(), ldc});

@@ -62,10 +62,10 @@ void multiply_blocks_ref(const FixedRows& a, const BlockRows& w, float* c, int64
 struct BlockKernels {
   void (*to_fixed_floats)(FixedRows& to, int64_t row, const float* x);
   void (*to_fixed_halves)(FixedRows& to, int64_t row, const Bf16* x);
-  // 16 rows of W, `stride` bytes apart. `next` is what will be read next. Null for a format without
-  // a kernel.
+  // 16 rows of W, `stride` bytes apart. `later` is what will be read a while later: as many bytes
+  // of it are fetched. Null for a format without a kernel.
   using Multiply = void (*)(const FixedRows& a, const std::byte* w, int64_t stride,
-                            const std::byte* next, float* c, int64_t ldc);
+                            const std::byte* later, float* c, int64_t ldc);
   Multiply (*find)(Format format);
 };
 const BlockKernels* avx512_vnni_block_kernels();

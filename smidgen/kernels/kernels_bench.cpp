@@ -1,15 +1,18 @@
 // Each kernel beside the composition of ATen calls that it replaces, at the shapes of a 135M model
 // with 1024 rows (width 576, feed-forward 1536, 9 heads of 64, vocabulary 49152). Argument 0 is the
 // kernel, 1 is ATen.
+#include <string>
 #include <vector>
 
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 
 #include "smidgen/kernels/bf16.h"
+#include "smidgen/kernels/block_product.h"
 #include "smidgen/kernels/cross_entropy.h"
 #include "smidgen/kernels/flash_attention.h"
 #include "smidgen/kernels/formats/registry.h"
+#include "smidgen/kernels/formats/unpack_row.h"
 #include "smidgen/kernels/optimiser_steps.h"
 #include "smidgen/kernels/rms_norm.h"
 #include "smidgen/kernels/rope.h"
@@ -190,6 +193,59 @@ void base_weight_bench(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * 2 * n * 576 * 3072);
 }
 BENCHMARK(base_weight_bench)->ArgsProduct({{0, 1, 2}, {0, 1}, {1, 1024}, {0, 1}})->UseRealTime();
+
+// A matrix of any codes in a block format; its scales are small numbers.
+std::vector<std::byte> blocks_of(Format format, int64_t elements) {
+  const FormatInfo& type = info(format);
+  return std::vector<std::byte>(static_cast<size_t>(elements / type.elements * type.bytes),
+                                std::byte{0x25});
+}
+
+constexpr Format kBlocks[] = {Format::q4_0, Format::q4_1, Format::q5_0, Format::q5_1, Format::q8_0,
+                              Format::q2_k, Format::q3_k, Format::q4_k, Format::q5_k, Format::q6_k};
+
+// Blocks to bf16 on one core, items are weights: what a product of many rows does before it
+// multiplies.
+void unpack_row_bench(benchmark::State& state) {
+  const Format format = kBlocks[state.range(0)];
+  constexpr int64_t kRow = 1536, kMatrix = 576 * kRow;
+  const std::vector<std::byte> row = blocks_of(format, kMatrix);
+  std::vector<Bf16> out(static_cast<size_t>(kRow));
+  for (auto _ : state) {
+    for (int64_t i = 0; i < kMatrix; i += kRow) {
+      unpack_row(format, row.data(), i, i + kRow, out.data());
+      benchmark::DoNotOptimize(out.data());
+    }
+  }
+  state.SetLabel(std::string(info(format).name));
+  state.SetItemsProcessed(state.iterations() * kMatrix);
+}
+BENCHMARK(unpack_row_bench)->DenseRange(0, static_cast<int64_t>(std::size(kBlocks)) - 1);
+
+// A product of few rows with blocks as they lie in the file, on all threads; bytes are those of the
+// matrix.
+void block_product_bench(benchmark::State& state) {
+  const Format format = kBlocks[state.range(0)];
+  const int64_t m = state.range(1), k = state.range(2), n = 3072;
+  if (!has_block_product(format)) return state.SkipWithError("no kernel");
+  const std::vector<std::byte> matrix = blocks_of(format, n * k);
+  std::vector<const std::byte*> rows;
+  for (int64_t row = 0; row < n; ++row)
+    rows.push_back(matrix.data() + row * static_cast<int64_t>(matrix.size()) / n);
+  const std::vector<Format> formats(static_cast<size_t>(n), format);
+  const at::Tensor x = at::randn({m, k});
+  const FixedRows a = to_fixed(m, k, floats(x), k);
+  for (auto _ : state) {
+    multiply_blocks(a, {rows, formats},
+                    [](const ResultBlock& block) { benchmark::DoNotOptimize(block.values); });
+  }
+  state.SetLabel(std::string(info(format).name));
+  state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(matrix.size()));
+}
+BENCHMARK(block_product_bench)
+    ->ArgsProduct({{0, 1, 4}, {1, 8}, {576, 1536}})
+    ->ArgsProduct({{7, 9}, {1, 8}, {1536}})
+    ->UseRealTime();
 
 }  // namespace
 }  // namespace smidgen

@@ -156,7 +156,7 @@ at::Tensor last_scores(const Model& model, const std::vector<Sequence>& active, 
 std::vector<Generation> generate(const Model& model, const std::vector<Prompt>& prompts,
                                  const GenerateOptions& options) {
   check(model, prompts, options);
-  torch::NoGradGuard no_grad;
+  const c10::InferenceMode inference;
   const Sampler sampler(options.sample);
   std::vector<Generation> results(prompts.size());
   std::vector<Sequence> active;

@@ -170,6 +170,8 @@ const RopeTable& RopeTables::table(int64_t positions, int64_t length) {
   const int64_t key = !beyond ? 0 : spec_.type == "dynamic" ? length : 1;
   Kept& kept = kept_[beyond];
   if (kept.key != key || kept.table.cos.size(0) < positions) {
+    // It outlives this pass, after which one with gradients may read it.
+    const c10::InferenceMode ordinary(false);
     const int64_t rows = key > 1 ? positions : std::max<int64_t>(1024, 2 * positions);
     kept = {key, rope_table(inverse_frequencies(spec_, length), rows, spec_.attention_factor)};
   }

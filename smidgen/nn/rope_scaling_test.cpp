@@ -62,6 +62,19 @@ TEST(RopeScaling, TablesFollowTheLength) {
   EXPECT_FALSE(torch::allclose(tables.table(90, 90).sin[9], far[9]));
 }
 
+// Generation makes them without gradients, and training may read them afterwards.
+TEST(RopeScaling, TablesCanBeDifferentiatedThrough) {
+  RopeTables tables(read(nullptr));
+  {
+    const c10::InferenceMode inference;
+    tables.table(10, 10);
+  }
+  const at::Tensor q = torch::ones({1024, 1, 4}).requires_grad_();
+  const at::Tensor turned = q * tables.table(10, 10).cos.unsqueeze(1).narrow(2, 0, 4);
+  turned.sum().backward();
+  EXPECT_TRUE(q.grad().defined());
+}
+
 TEST(RopeScaling, RefusesWhatMakesNoRotation) {
   const Json wrong[] = {{{"rope_type", "llama3"}, {"factor", 0.0}},
                         {{"rope_type", "linear"}},

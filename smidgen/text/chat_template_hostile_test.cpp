@@ -1,6 +1,6 @@
 // Templates that mean harm: each must end in an Error that names the line, in bounded time and
 // memory.
-#include <chrono>
+#include <ctime>
 
 #include <gtest/gtest.h>
 
@@ -163,7 +163,7 @@ class Hostile : public testing::TestWithParam<Case> {};
 
 TEST_P(Hostile, EndsInAnErrorWithItsLine) {
   const Case& hostile = GetParam();
-  const auto began = std::chrono::steady_clock::now();
+  const std::clock_t began = std::clock();
   try {
     const ChatTemplate made(hostile.source, "test",
                             {.depth = 100, .steps = 1'000'000, .output = 1 << 20});
@@ -174,8 +174,9 @@ TEST_P(Hostile, EndsInAnErrorWithItsLine) {
     EXPECT_NE(std::string(error.what()).find(hostile.part), std::string::npos) << error.what();
     EXPECT_EQ(error.where().rfind("test", 0), 0u) << error.what();
   }
-  // A thousand times what any of them takes; far less than what the harm would.
-  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(60));
+  // Some times what the slowest takes under the sanitizers; far less than what the harm would. Of
+  // the processor, since the machine may be busy.
+  EXPECT_LT((std::clock() - began) / CLOCKS_PER_SEC, 60);
 }
 
 INSTANTIATE_TEST_SUITE_P(Template, Hostile, testing::ValuesIn(cases()), [](const auto& info) {

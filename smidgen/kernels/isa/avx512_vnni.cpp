@@ -70,10 +70,11 @@ inline void load_words(const Rows& rows, int64_t at, __m512i (&words)[4]) {
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     const std::byte* p = rows.first + j * rows.stride + at;
-    z[j] = _mm512_castsi128_si512(load128(p));
-    z[j] = _mm512_inserti32x4(z[j], load128(p + 4 * rows.stride), 1);
-    z[j] = _mm512_inserti32x4(z[j], load128(p + 8 * rows.stride), 2);
-    z[j] = _mm512_inserti32x4(z[j], load128(p + 12 * rows.stride), 3);
+    // Loads under a mask, where inserts would wait for the units that the turn below needs.
+    z[j] = _mm512_broadcast_i32x4(load128(p));
+    z[j] = _mm512_mask_broadcast_i32x4(z[j], 0x00F0, load128(p + 4 * rows.stride));
+    z[j] = _mm512_mask_broadcast_i32x4(z[j], 0x0F00, load128(p + 8 * rows.stride));
+    z[j] = _mm512_mask_broadcast_i32x4(z[j], 0xF000, load128(p + 12 * rows.stride));
   }
   const __m512i a = _mm512_unpacklo_epi32(z[0], z[1]), b = _mm512_unpackhi_epi32(z[0], z[1]);
   const __m512i c = _mm512_unpacklo_epi32(z[2], z[3]), d = _mm512_unpackhi_epi32(z[2], z[3]);
@@ -83,11 +84,20 @@ inline void load_words(const Rows& rows, int64_t at, __m512i (&words)[4]) {
   words[3] = _mm512_unpackhi_epi64(b, d);
 }
 
-// The 32-bit word at `at` of each row.
-inline __m512i gather_words(const Rows& rows, int64_t at) {
-  const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  const __m512i offset = _mm512_mullo_epi32(lane, _mm512_set1_epi32(static_cast<int>(rows.stride)));
-  return _mm512_i32gather_epi32(offset, rows.first + at, 1);
+// The 32-bit word at `at` of each row. Built of single loads: a gather takes longer than the rest
+// of a block's work.
+inline __m512i single_words(const Rows& rows, int64_t at) {
+  __m128i quarter[4];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    int32_t word[4];
+    for (int i = 0; i < 4; ++i)
+      std::memcpy(&word[i], rows.first + (4 * j + i) * rows.stride + at, sizeof word[i]);
+    quarter[j] = _mm_insert_epi32(_mm_cvtsi32_si128(word[0]), word[1], 1);
+    quarter[j] = _mm_insert_epi32(_mm_insert_epi32(quarter[j], word[2], 2), word[3], 3);
+  }
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_set_m128i(quarter[1], quarter[0])),
+                            _mm256_set_m128i(quarter[3], quarter[2]), 1);
 }
 
 // The half in the lower or upper 16 bits of each lane.
@@ -114,13 +124,16 @@ inline __m512i broadcast_word(const int8_t* p) {
 // sum over elements [at, at + 4 Words) of row a of codes q, lane by lane, from `start` on.
 template <int Words>
 inline __m512i dot(const __m512i* q, const int8_t* high, const int8_t* low, __m512i start) {
-  __m512i h = _mm512_setzero_si512(), l = start;
+  // Two sums each, so that one dot product need not wait for the last.
+  __m512i h[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+  __m512i l[2] = {start, _mm512_setzero_si512()};
 #pragma GCC unroll 8
   for (int w = 0; w < Words; ++w) {
-    h = _mm512_dpbusd_epi32(h, q[w], broadcast_word(high + 4 * w));
-    l = _mm512_dpbusd_epi32(l, q[w], broadcast_word(low + 4 * w));
+    h[w % 2] = _mm512_dpbusd_epi32(h[w % 2], q[w], broadcast_word(high + 4 * w));
+    l[w % 2] = _mm512_dpbusd_epi32(l[w % 2], q[w], broadcast_word(low + 4 * w));
   }
-  return _mm512_add_epi32(_mm512_slli_epi32(h, 8), l);
+  return _mm512_add_epi32(_mm512_slli_epi32(_mm512_add_epi32(h[0], h[1]), 8),
+                          _mm512_add_epi32(l[0], l[1]));
 }
 
 // One row of A at one block.
@@ -173,19 +186,40 @@ struct Q4_0 {
     load_words(rows, 2, words);
 #pragma GCC unroll 4
     for (int w = 0; w < 4; ++w) q[w] = low_nibbles(words[w]), q[w + 4] = high_nibbles(words[w]);
-    add_biased(a, block, q, lower_half(gather_words(rows, 0)), 8, c, ldc);
+    add_biased(a, block, q, lower_half(single_words(rows, 0)), 8, c, ldc);
   }
 };
 
 struct Q4_1 {
   static constexpr int64_t kBytes = 20, kBlocks = 1;
   static void add(const FixedRows& a, int64_t block, const Rows& rows, float* c, int64_t ldc) {
-    __m512i words[4], q[8];
+    __m512i words[4];
     load_words(rows, 4, words);
-    const __m512i head = gather_words(rows, 0);
+    add_block(a, block, single_words(rows, 0), words, c, ldc);
+  }
+  static void add_block(const FixedRows& a, int64_t block, __m512i head, const __m512i* words,
+                        float* c, int64_t ldc) {
+    __m512i q[8];
 #pragma GCC unroll 4
     for (int w = 0; w < 4; ++w) q[w] = low_nibbles(words[w]), q[w + 4] = high_nibbles(words[w]);
     add_with_minimum(a, block, q, lower_half(head), upper_half(head), c, ldc);
+  }
+};
+
+// Four blocks are five times 16 bytes, their heads among them.
+struct FourOfQ4_1 {
+  static constexpr int64_t kBytes = 4 * Q4_1::kBytes, kBlocks = 4;
+  static void add(const FixedRows& a, int64_t block, const Rows& rows, float* c, int64_t ldc) {
+    __m512i words[20], part[4];
+#pragma GCC unroll 5
+    for (int i = 0; i < 5; ++i) {
+      load_words(rows, 16 * i, part);
+#pragma GCC unroll 4
+      for (int w = 0; w < 4; ++w) words[4 * i + w] = part[w];
+    }
+#pragma GCC unroll 4
+    for (int b = 0; b < 4; ++b)
+      Q4_1::add_block(a, block + b, words[5 * b], words + 5 * b + 1, c, ldc);
   }
 };
 
@@ -200,7 +234,7 @@ struct Q8_0 {
 #pragma GCC unroll 4
       for (int w = 0; w < 4; ++w) q[4 * h + w] = _mm512_xor_si512(words[w], sign);
     }
-    add_biased(a, block, q, lower_half(gather_words(rows, 0)), 128, c, ldc);
+    add_biased(a, block, q, lower_half(single_words(rows, 0)), 128, c, ldc);
   }
 };
 
@@ -253,7 +287,7 @@ struct Q6_K {
   static void add(const FixedRows& a, int64_t block, const Rows& rows, float* c, int64_t ldc) {
     __m512i scales[4];
     load_words(rows, 192, scales);
-    const __m512 d = lower_half(_mm512_srli_epi32(gather_words(rows, 206), 16));
+    const __m512 d = lower_half(_mm512_srli_epi32(single_words(rows, 206), 16));
     for (int half = 0; half < 2; ++half) {
       __m512i lower[16], upper[8], part[4];
 #pragma GCC unroll 4
@@ -304,16 +338,26 @@ struct Q6_K {
   }
 };
 
+// Adds blocks [from, a.blocks()) in steps of F::kBlocks, as many as there are; returns where it
+// stopped and moves w and later along.
 template <class F>
-void multiply(const FixedRows& a, const std::byte* w, int64_t stride, const std::byte* next,
+int64_t add_blocks(const FixedRows& a, int64_t from, const std::byte*& w, int64_t stride,
+                   const std::byte*& later, float* c, int64_t ldc) {
+  for (; from + F::kBlocks <= a.blocks(); from += F::kBlocks, w += F::kBytes) {
+    for (int64_t line = 0; line < 16 * F::kBytes; line += 64)
+      _mm_prefetch(reinterpret_cast<const char*>(later + line), _MM_HINT_T1);
+    later += 16 * F::kBytes;
+    F::add(a, from, {w, stride}, c, ldc);
+  }
+  return from;
+}
+
+template <class... F>
+void multiply(const FixedRows& a, const std::byte* w, int64_t stride, const std::byte* later,
               float* c, int64_t ldc) {
   for (int64_t row = 0; row < a.rows; ++row) _mm512_storeu_ps(c + row * ldc, _mm512_setzero_ps());
-  for (int64_t block = 0; block < a.blocks(); block += F::kBlocks, w += F::kBytes) {
-    for (int64_t line = 0; line < 16 * F::kBytes; line += 64)
-      _mm_prefetch(reinterpret_cast<const char*>(next + line), _MM_HINT_T1);
-    next += 16 * F::kBytes;
-    F::add(a, block, {w, stride}, c, ldc);
-  }
+  int64_t block = 0;
+  ((block = add_blocks<F>(a, block, w, stride, later, c, ldc)), ...);
 }
 
 BlockKernels::Multiply find(Format format) {
@@ -321,7 +365,7 @@ BlockKernels::Multiply find(Format format) {
     case Format::q4_0:
       return multiply<Q4_0>;
     case Format::q4_1:
-      return multiply<Q4_1>;
+      return multiply<FourOfQ4_1, Q4_1>;
     case Format::q8_0:
       return multiply<Q8_0>;
     case Format::q4_k:
