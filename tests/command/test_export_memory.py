@@ -47,10 +47,12 @@ def test_memory_is_that_of_a_few_rows(case, files, tmp_path):
     name, flags = CASES[case]
     peaks = {}
     for layers, (model, adapter) in files.items():
-        # One thread: with two, which of them frees first decides how much the heap keeps.
+        # One thread: with two, which of them frees first decides how much the heap keeps. The most of some runs: a
+        # machine that takes back pages nobody touched for a while shows less than what was held.
         given = flags | ({"adapter": adapter, "threads": 1} if "adapter" in flags else {})
         out = tmp_path / str(layers) / name
-        peaks[layers] = peak("export", model=model, out=out, **given)
+        tries = [out.with_name(f"{k}-{name}") for k in range(3)] if "adapter" in flags else [out]
+        peaks[layers] = max(peak("export", model=model, out=t, **given) for t in tries)
         if case == "gguf":
             # And out of the block format again.
             peaks[-layers] = peak("export", model=out, out=tmp_path / str(layers) / "again.gguf", dtype_out="bf16")
