@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import random
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -120,7 +121,7 @@ def write(args, result, name=None):
     name = name or Path(sys.argv[0]).stem
     out = args.out or RESULTS / f"{name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"script": Path(sys.argv[0]).name, "quick": args.quick, "machine": machine(), **result}
+    whole = {"command": shlex.join([f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]), "quick": args.quick, "machine": machine(), **result}
     if getattr(args, "model", None):
         whole["model"] = args.model.name
     out.write_text(json.dumps(whole, indent=2) + "\n")

@@ -13,7 +13,6 @@ import math
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = {"step": "bench/step.py --case all", "load": "bench/load.py", "plan": "bench/plan.py", "tokenizer": "bench/tokenizer.py", "generate": "bench/generate.py", "memory": "bench/memory.py"}
 
 
 def number(value):
@@ -33,14 +32,16 @@ def table(header, rows):
 
 
 def step_section(result):
-    rows = []
+    rows, settings = [], set()
     for case, e in result["cases"].items():
         ours, theirs = e["smidgen"], e["peft"]
+        settings.add(e["peft_setting"])
         rows.append(
             [case, spread(ours["tokens_per_s"]), spread(theirs["tokens_per_s"]), f"{e['speed_ratio']:.2f}"]
             + [number(ours["peak_mb"]["median"]), number(theirs["peak_mb"]["median"]), f"{e['memory_ratio']:.2f}", "yes" if e["losses_agree"] else "NO: void"]
         )
-    text = "## A tuning step, against PEFT in its fastest setting\n\nMedian (least-most) of runs that took turns; memory is the most that the process ever held, loading included.\n\n"
+    text = "## A tuning step, against PEFT\n\nMedian (least-most) of runs that took turns; memory is the most that the process ever held, loading included. "
+    text += f"PEFT: {', '.join(sorted(settings))}.\n\n"
     text += table(["case", "smidgen, tokens/s", "PEFT, tokens/s", "times", "smidgen, MB", "PEFT, MB", "times", "losses agree"], rows)
     return text
 
@@ -83,9 +84,12 @@ def roofline(entry, case):
     corners = [at(low_x, low_x * slope), at(roof / slope, roof), at(high_x, roof)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
     parts.append(f'<polyline points="{path}" fill="none" stroke="#444444" stroke-width="2"/>')
-    for x, y, label in points:
+    for x, y, _ in points:
         px, py = at(x, y)
-        parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="#c2571a"/><text x="{px + 7:.1f}" y="{py + 13:.1f}">{label}</text>')
+        parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="#c2571a"/>')
+    # They lie too near each other for labels of their own.
+    for line, text in enumerate(["from left to right:", *(label for *_, label in sorted(points))]):
+        parts.append(f'<text x="{width - 150}" y="{height - bottom - 130 + 15 * line}">{text}</text>')
     parts.append(f'<text x="{(width + left) / 2}" y="{height - 8}" text-anchor="middle">flops a byte</text>')
     parts.append(f'<text x="14" y="{height / 2}" text-anchor="middle" transform="rotate(-90 14 {height / 2})">GFLOP/s</text></svg>')
     return "\n".join(parts) + "\n"
@@ -157,7 +161,7 @@ def main():
         section = SECTIONS[name](result)
         if not section:
             continue
-        text += f"\n{section}\n```console\n$ .venv/bin/python {COMMANDS[name]}\n```\n"
+        text += f"\n{section}\n```console\n$ .venv/bin/python {result['command']}\n```\n"
         if name == "step":
             profile, picture = profile_section(result)
             text += f"\n{profile}" if profile else ""
