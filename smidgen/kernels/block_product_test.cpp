@@ -124,11 +124,15 @@ TEST_P(BlockProduct, EqualsThePlainLoopsToTheBit) {
     if (!has_block_product(format)) continue;
     for (const int64_t n : {1, 15, 16, 50, 290}) {
       for (const int64_t m : {1, 3, 8}) {
-        const int64_t k = info(format).elements == 256 ? 512 : 96;
-        const Matrix w(format, n, k);
-        const std::vector<float> x = normal(m * k);
-        const FixedRows a = to_fixed(m, k, x.data(), k);
-        ASSERT_EQ(product(a, w.view()), reference(a, w.view())) << info(format).name << " " << n;
+        // Fewer blocks than a kernel takes at a time, and some more.
+        for (const int64_t blocks : {3, 11}) {
+          const int64_t k = info(format).elements == 256 ? 512 : 32 * blocks;
+          const Matrix w(format, n, k);
+          const std::vector<float> x = normal(m * k);
+          const FixedRows a = to_fixed(m, k, x.data(), k);
+          ASSERT_EQ(product(a, w.view()), reference(a, w.view()))
+              << info(format).name << " " << n << " " << blocks;
+        }
       }
     }
   }
