@@ -155,7 +155,7 @@ def main():
     if len(machines) > 1:
         raise SystemExit("the results come from different machines: " + "; ".join(machines))
     machine = json.loads(machines.pop())
-    text = f"# Performance\n\nWritten by `scripts/performance.py` from what `make bench` measured on {machine['cores']} cores of {machine['processor']}. A claim is a ratio against the peer in one run.\n"
+    text = f"# Performance\n\nWritten by `scripts/performance.py` from what scripts of `bench/` measured on {machine['cores']} cores of {machine['processor']}. A claim is a ratio against the peer in one run.\n"
     picture = None
     for name, result in found.items():
         section = SECTIONS[name](result)

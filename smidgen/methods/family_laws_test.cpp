@@ -3,8 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "smidgen/base/rng.h"
-#include "smidgen/methods/adapter.h"
+#include "smidgen/methods/disturb_test.h"
 #include "smidgen/methods/merge.h"
 #include "smidgen/nn/families/registry.h"
 #include "smidgen/nn/ops.h"
@@ -19,16 +18,6 @@ class FamilyAdapters : public testing::TestWithParam<std::string> {
     model_ = load_model(tiny_files(tiny_config(GetParam())), {.dtype = "fp32"});
     adapter_ =
         Adapter::create(*model_, "lora", {{"rank", 3}, {"alpha", 7}, {"target", "all-linear"}}, 5);
-  }
-
-  void disturb() {
-    for (const auto& p : adapter_->store().parameters()) {
-      const Rng rng(11, "disturb", 0, p->spec().path());
-      at::Tensor value = p->value().detach();
-      float* data = value.mutable_data_ptr<float>();
-      for (int64_t i = 0; i < value.numel(); ++i)
-        data[i] += static_cast<float>(0.2 * rng.normal(static_cast<uint64_t>(i)));
-    }
   }
 
   at::Tensor logits(int slot) const {
@@ -54,7 +43,7 @@ TEST_P(FamilyAdapters, AFreshAdapterIsANoOpToTheBit) {
 
 TEST_P(FamilyAdapters, MergedEqualsAttachedAndUnmergingRestoresTheBits) {
   const at::Tensor before = logits(0);
-  disturb();
+  disturb(*adapter_);
   adapter_->attach(*model_, 1);
   const at::Tensor attached = logits(1);
   EXPECT_GT(distance(attached, before), 1e-2);
@@ -67,7 +56,7 @@ TEST_P(FamilyAdapters, MergedEqualsAttachedAndUnmergingRestoresTheBits) {
 
 // A base that stays in its file is merged there too: the same values, and none in memory.
 TEST_P(FamilyAdapters, AStoredBaseMergesToTheSameBitsAndKeepsNothing) {
-  disturb();
+  disturb(*adapter_);
   const auto stored =
       load_model(tiny_files(tiny_config(GetParam())), {.dtype = "fp32", .base_format = "stored"});
   merge(*model_, *adapter_);
@@ -85,7 +74,7 @@ TEST_P(FamilyAdapters, AStoredBaseMergesToTheSameBitsAndKeepsNothing) {
 }
 
 TEST_P(FamilyAdapters, ReferenceEqualsFastInLossAndEveryGradient) {
-  disturb();
+  disturb(*adapter_);
   adapter_->attach(*model_, 1);
   Batch batch;
   batch.main = make_stream({first_, second_}, {1, 1});

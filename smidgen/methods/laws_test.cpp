@@ -6,9 +6,9 @@
 #include <torch/torch.h>
 
 #include "smidgen/base/fs.h"
-#include "smidgen/base/rng.h"
 #include "smidgen/kernels/formats/registry.h"
 #include "smidgen/methods/adapter_set.h"
+#include "smidgen/methods/disturb_test.h"
 #include "smidgen/methods/merge.h"
 #include "smidgen/nn/ops.h"
 #include "smidgen/nn/tiny_model.h"
@@ -113,17 +113,6 @@ class MethodLaws : public testing::TestWithParam<Case> {
                                second = {35, 8, 9, 7, 9, 3, 2, 38, 46};
     stream_ = make_stream({first, second}, {1, 1});
     bare_ = make_stream({first, second}, {0, 0});
-  }
-
-  // Moves every parameter away from its start, so that a law cannot hold by accident.
-  void disturb(const Adapter& adapter, double size = 0.2) {
-    for (const auto& p : adapter.store().parameters()) {
-      const Rng rng(11, "disturb", 0, p->spec().path());
-      at::Tensor value = p->value().detach();
-      float* data = value.mutable_data_ptr<float>();
-      for (int64_t i = 0; i < value.numel(); ++i)
-        data[i] += static_cast<float>(size * rng.normal(static_cast<uint64_t>(i)));
-    }
   }
 
   at::Tensor logits(const Stream& stream) const {

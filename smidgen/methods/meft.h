@@ -5,11 +5,10 @@
 //   x1 = x2 = embeddings;  layer n:  y1 = lambda x1 + F(x2),  y2 = beta x2 + G(y1)
 //   at the end  h = x2 or x1, the main stream, or (x1 + x2) / 2
 //
-//   | | F | G | switched | lambda, beta | main |
-//   | meft1 | block, an adapter beside its MLP | adapter | yes | 0.1, 1 | x2 |
-//   | meft2 | adapter | block, an adapter beside its MLP | yes | 1, 0.1 | x1 |
-//   | meft3 | attention half, an adapter on its output | MLP half, an adapter beside it | no |
-//   0.1, 0.1 | x2 |
+//   meft1  F block, an adapter beside its MLP; G adapter; switched; 0.1 and 1; main x2
+//   meft2  F adapter; G block, an adapter beside its MLP; switched; 1 and 0.1; main x1
+//   meft3  F attention half, an adapter on its output; G MLP half, an adapter beside it; 0.1 and
+//          0.1; main x2
 //
 // Adapters are bottlenecks of 8 with matrices N(0, 0.02^2), so that with a small factor the main
 // stream starts near the base's. The halves of a block keep their residual connections and norms.

@@ -6,22 +6,11 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "smidgen/base/rng.h"
-#include "smidgen/methods/adapter.h"
+#include "smidgen/methods/disturb_test.h"
 #include "smidgen/nn/stack.h"
 #include "smidgen/nn/tiny_model.h"
 
 namespace smidgen::meft_checks {
-
-inline void disturb(const Adapter& adapter, double size = 0.1) {
-  for (const auto& p : adapter.store().parameters()) {
-    const Rng rng(11, "disturb", 0, p->spec().path());
-    at::Tensor value = p->value().detach();
-    float* data = value.mutable_data_ptr<float>();
-    for (int64_t i = 0; i < value.numel(); ++i)
-      data[i] += static_cast<float>(size * rng.normal(static_cast<uint64_t>(i)));
-  }
-}
 
 // up(gelu(down(x))) of the adapter that stands by itself at a block; nothing where there is none.
 inline at::Tensor own(const Adapter& adapter, const std::string& block, const at::Tensor& x) {
@@ -70,7 +59,7 @@ inline void expect_formula(
   for (const char* reverse : {"exact", "fp64", "anchors", "cached"}) {
     config["reverse"] = reverse;
     const auto adapter = Adapter::create(*model, method, config, 5);
-    disturb(*adapter);
+    disturb(*adapter, 0.1);
     adapter->attach(*model, 1);
     for (const Site& site : model->module_sites()) {
       SlotTable& slots = model->find(site.name).slots();
