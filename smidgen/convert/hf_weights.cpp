@@ -12,7 +12,7 @@ namespace smidgen {
 
 namespace {
 
-constexpr int64_t kBlock = int64_t{1} << 22;  // elements that are in memory at once
+constexpr int64_t kBlock = int64_t{1} << 20;  // elements that are in memory at once
 
 at::ScalarType scalar_of(Format format) {
   switch (format) {
