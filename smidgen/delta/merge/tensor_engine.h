@@ -1,0 +1,36 @@
+// Runs a merge method over one tensor: cuts it into tiles and chunks, and calls its passes.
+#pragma once
+
+#include <functional>
+
+#include "smidgen/delta/merge/method.h"
+
+namespace smidgen {
+
+constexpr int64_t kTile = int64_t{1} << 20;   // elements: what partial sums belong to
+constexpr int64_t kChunk = int64_t{1} << 14;  // elements that a method sees at a time
+
+// How a tensor is cut: by its shape alone, so that results depend on neither threads nor memory.
+// Tiles and chunks are whole rows, at least one; a row longer than kLongRow is cut.
+struct Cut {
+  int64_t elements = 0, tile = 0, chunk = 0;
+  static Cut of(int64_t elements, int64_t columns);
+  int64_t tiles() const;
+};
+
+// Where values come from and go to. Called from several threads, for whole rows.
+struct TensorPorts {
+  // Elements from `begin` on of input i, or of the base where i is task.inputs.
+  std::function<void(size_t input, int64_t begin, std::span<float> out)> read;
+  // A whole tile's result.
+  std::function<void(int64_t begin, std::span<const float> values)> write;
+  // Called after each tile of each pass: its pages are not needed until the next one.
+  std::function<void(int64_t begin, int64_t count)> done;
+};
+
+// Reads every input once for each pass. Memory: for each thread a chunk of every input (twice with
+// deltas) and a tile of the result; beside it what the method's passes collect.
+void merge_tensor(const MergeTraits& traits, TensorMerge& merge, const MergeTask& task,
+                  const TensorPorts& ports);
+
+}  // namespace smidgen
