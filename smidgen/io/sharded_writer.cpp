@@ -1,9 +1,9 @@
 #include "smidgen/io/sharded_writer.h"
 
-#include <fcntl.h>
-#include <unistd.h>
 #include <cerrno>
 #include <cstdio>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "smidgen/base/json.h"
 
@@ -13,8 +13,7 @@ namespace {
 
 void write_at(int file, std::span<const std::byte> bytes, uint64_t offset, const fs::path& path) {
   while (!bytes.empty()) {
-    const ssize_t done =
-        ::pwrite(file, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    const ssize_t done = ::pwrite(file, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (done < 0) {
       if (errno == EINTR) continue;
       throw os_error("write", path, errno);
