@@ -28,6 +28,7 @@ class FolderSource : public Source {
   std::string label() const override { return label_; }
   const std::vector<SourceTensor>& tensors() const override { return tensors_; }
   const ModelFiles* files() const override { return &files_; }
+  Json config() const override { return files_.config; }
 
   void read(const SourceTensor& tensor, int64_t begin, std::span<float> out) const override {
     const auto bytes = part(tensor, begin, static_cast<int64_t>(out.size()));
@@ -71,6 +72,7 @@ class ModelSource : public Source {
   std::string label() const override { return label_; }
   const std::vector<SourceTensor>& tensors() const override { return tensors_; }
   const ModelFiles* files() const override { return &loaded_.files; }
+  Json config() const override { return loaded_.model->config(); }
 
   void read(const SourceTensor& tensor, int64_t begin, std::span<float> out) const override {
     const c10::InferenceMode no_grad;
