@@ -1,6 +1,7 @@
 #include "smidgen/delta/merge/merge_models.h"
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 
 #include "smidgen/base/error.h"
@@ -82,8 +83,8 @@ class TensorRun {
     writer_.write(number_, static_cast<uint64_t>(chunk.begin * info(planned_.format).bytes), bytes);
     if (sums_.empty()) return;
     const size_t tile = static_cast<size_t>(chunk.begin / cut_.tile);
-    statistics_.observe(chunk, values, {sums_.data() + tile * statistics_.size(),
-                                        statistics_.size()});
+    statistics_.observe(chunk, values,
+                        {sums_.data() + tile * statistics_.size(), statistics_.size()});
   }
 
   const PlannedTensor& planned_;
@@ -134,6 +135,39 @@ class Merger {
         method_(merge_methods().find(plan.method)),
         traits_(method_.traits()) {}
 
+  // The passes of a method that looks at the whole model, before any shard.
+  void look(const ShardedWriter& writer) {
+    if (!traits_.whole_model) return;
+    std::vector<size_t> order;
+    MergeTask all;
+    for (size_t i = 0; i < plan_.tensors.size(); ++i) {
+      const PlannedTensor& tensor = plan_.tensors[i];
+      if (tensor.copy || tensor.task.elements == 0) continue;
+      order.push_back(i);
+      const int64_t elements = all.elements + tensor.task.elements;
+      all = tensor.task;
+      all.elements = elements;
+    }
+    if (order.empty()) return;
+    all.tensor = "the whole model";
+    // The order of files is no property of a model.
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      return plan_.tensors[a].task.tensor < plan_.tensors[b].task.tensor;
+    });
+    whole_ = method_.start(all);
+    std::vector<std::unique_ptr<TensorRun>> runs;
+    std::vector<TensorJob> jobs;
+    int64_t tile = 0;
+    for (const size_t number : order) {
+      const PlannedTensor& tensor = plan_.tensors[number];
+      runs.push_back(std::make_unique<TensorRun>(tensor, sources_, writer, number, false));
+      jobs.push_back(runs.back()->job());
+      first_tile_[number] = tile;
+      tile += Cut::of(tensor.task.elements, tensor.task.columns).tiles();
+    }
+    reduce_model(traits_, *whole_, jobs);
+  }
+
   void merge_shard(const ShardedWriter& writer, size_t shard, Json& statistics) {
     // Large tensors one after the other on all threads, then the small ones side by side.
     std::vector<size_t> small;
@@ -159,8 +193,11 @@ class Merger {
       copy(planned, sources_, writer, number);
     } else {
       TensorRun run(planned, sources_, writer, number, options_.statistics);
-      const auto merge = method_.start(planned.task);
-      merge_tensor(traits_, *merge, run.job());
+      if (whole_ && planned.task.elements > 0) {
+        emit_tensor(traits_, *whole_, run.job(), first_tile_.at(number));
+      } else {
+        merge_tensor(traits_, *method_.start(planned.task), run.job());
+      }
       found = run.statistics();
     }
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -174,6 +211,8 @@ class Merger {
   const MergeOptions& options_;
   const MergeMethod& method_;
   const MergeTraits traits_;
+  std::unique_ptr<TensorMerge> whole_;
+  std::map<size_t, int64_t> first_tile_;  // of each tensor, where the method counts through
   std::mutex mutex_;
   int64_t written_ = 0;
 };
@@ -191,12 +230,14 @@ MergeOutcome merge_weights(const MergePlan& plan, const Sources& sources, const 
     if (!writer.finished(shard)) missing += writer.bytes(shard);
   }
   if (const uint64_t free = free_space(folder); free < missing) {
-    throw Error(ErrorKind::resource,
-                str("the result takes ", bytes_str(missing), ", and ", bytes_str(free), " are free"),
-                folder.string(), "make room, or write elsewhere");
+    throw Error(
+        ErrorKind::resource,
+        str("the result takes ", bytes_str(missing), ", and ", bytes_str(free), " are free"),
+        folder.string(), "make room, or write elsewhere");
   }
   MergeOutcome outcome{.shards = writer.shards()};
   Merger merger(plan, sources, options);
+  merger.look(writer);
   for (size_t shard = 0; shard < writer.shards(); ++shard) {
     const fs::path notes = folder / str(".", shard_name(shard + 1, writer.shards()), ".json");
     if (writer.finished(shard) && path_exists(notes)) {
