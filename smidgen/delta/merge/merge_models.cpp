@@ -8,8 +8,8 @@
 #include "smidgen/base/threads.h"
 #include "smidgen/delta/merge/statistics.h"
 #include "smidgen/delta/merge/tensor_engine.h"
-#include "smidgen/io/quantise.h"
 #include "smidgen/io/sharded_writer.h"
+#include "smidgen/kernels/plain_values.h"
 
 namespace smidgen {
 
@@ -31,13 +31,10 @@ Place find(const Sources& sources, const PlannedInput& input) {
 }
 
 void require_finite(std::span<const float> values, const Place& place) {
-  // x - x is 0 for every number and NaN for what is none.
-  float sum = 0;
-  for (const float x : values) sum += x - x;
-  if (sum == 0) return;
+  if (all_finite(static_cast<int64_t>(values.size()), values.data())) return;
   throw Error(ErrorKind::data,
               str("tensor ", place.tensor->name, " holds values that are no numbers"),
-              place.source->label(), "smidgen diff shows where; merging would spread them");
+              place.source->label(), "merging would spread them");
 }
 
 // One tensor on its way from the sources to the writer.
@@ -79,7 +76,8 @@ class TensorRun {
     thread_local std::vector<std::byte> bytes;
     const auto wanted = static_cast<size_t>(info(planned_.format).bytes) * values.size();
     bytes.resize(wanted);
-    from_f32(planned_.format, values, bytes, planned_.task.tensor);
+    write_values(planned_.format, chunk.count, values.data(), bytes.data(),
+                 planned_.task.tensor.c_str());
     writer_.write(number_, static_cast<uint64_t>(chunk.begin * info(planned_.format).bytes), bytes);
     if (sums_.empty()) return;
     const size_t tile = static_cast<size_t>(chunk.begin / cut_.tile);
@@ -118,8 +116,8 @@ void copy(const PlannedTensor& planned, const Sources& sources, const ShardedWri
     const auto count = static_cast<size_t>(std::min(cut.chunk, elements - begin));
     place.source->read(*place.tensor, begin, std::span(values).first(count));
     const auto part = std::span(bytes).first(count * size);
-    from_f32(planned.format, std::span<const float>(values).first(count), part,
-             planned.task.tensor);
+    write_values(planned.format, static_cast<int64_t>(count), values.data(), part.data(),
+                 planned.task.tensor.c_str());
     writer.write(number, static_cast<uint64_t>(begin) * size, part);
     place.source->release(*place.tensor, begin, static_cast<int64_t>(count));
   }
