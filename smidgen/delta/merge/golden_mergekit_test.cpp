@@ -1,8 +1,8 @@
 #include "smidgen/delta/merge/golden_mergekit.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
+
+#include <gtest/gtest.h>
 
 #include "smidgen/delta/merge/merge_checks_test.h"
 
@@ -19,14 +19,14 @@ MergeCase as_case(const golden::Merged& m) {
   return c;
 }
 
-class Golden : public ::testing::TestWithParam<size_t> {};
+class MergeGolden : public ::testing::TestWithParam<size_t> {};
 
-TEST_P(Golden, AgreesWithMergekit) {
+TEST_P(MergeGolden, AgreesWithMergekit) {
   const golden::Merged& m = golden::kMerged[GetParam()];
   EXPECT_LT(relative_difference(merged(as_case(m)), m.values), 1e-6);
 }
 
-INSTANTIATE_TEST_SUITE_P(Merge, Golden, ::testing::Range<size_t>(0, golden::kMerged.size()),
+INSTANTIATE_TEST_SUITE_P(Mergekit, MergeGolden, ::testing::Range<size_t>(0, golden::kMerged.size()),
                          [](const auto& info) {
                            const golden::Merged& m = golden::kMerged[info.param];
                            return m.method + "_" + m.data + "_" + std::to_string(info.param);
