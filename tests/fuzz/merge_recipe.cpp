@@ -32,14 +32,14 @@ const Registry<MergeMethod>& methods() {
   static const Registry<MergeMethod> registry = [] {
     Registry<MergeMethod> made("merge method");
     made.add("linear", std::make_unique<Fields>(MergeTraits{}));
-    made.add("slerp", std::make_unique<Fields>(
-                          MergeTraits{.base = MergeTraits::Base::required,
-                                      .most = 1,
-                                      .missing = MergeTraits::Missing::copy_single}));
-    made.add("stock", std::make_unique<Fields>(
-                          MergeTraits{.base = MergeTraits::Base::required,
-                                      .least = 2,
-                                      .missing = MergeTraits::Missing::base_or_skip}));
+    made.add("slerp",
+             std::make_unique<Fields>(MergeTraits{.base = MergeTraits::Base::required,
+                                                  .most = 1,
+                                                  .missing = MergeTraits::Missing::copy_single}));
+    made.add("stock",
+             std::make_unique<Fields>(MergeTraits{.base = MergeTraits::Base::required,
+                                                  .least = 2,
+                                                  .missing = MergeTraits::Missing::base_or_skip}));
     return made;
   }();
   return registry;

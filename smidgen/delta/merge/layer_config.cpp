@@ -87,15 +87,13 @@ void set_layers(Json& config, const PlannedStack& stack, const std::string& wher
   if (kept) return;
   const Side side = side_of_prefix(stack.prefix);
   // An encoder alone has its count under the common name.
-  if (config.is_object() &&
-      (set_everywhere(config, side, stack) ||
-       (side != Side::main && set_everywhere(config, Side::main, stack))))
+  if (config.is_object() && (set_everywhere(config, side, stack) ||
+                             (side != Side::main && set_everywhere(config, Side::main, stack))))
     return;
   throw Error(ErrorKind::mismatch,
               str("no key counts the ", stack.before, " layers under ", stack.prefix), where,
-              str("the result has ", stack.layers.size(),
-                  "; known keys: ", join(std::vector<std::string>(std::begin(kCounts),
-                                                                  std::end(kCounts)))));
+              str("the result has ", stack.layers.size(), "; known keys: ",
+                  join(std::vector<std::string>(std::begin(kCounts), std::end(kCounts)))));
 }
 
 }  // namespace smidgen

@@ -19,18 +19,21 @@ constexpr std::string_view kEmbeddings[] = {"embed_tokens",    "tok_embeddings",
                                             "word_embeddings", "embed_in",        "embeddings",
                                             "embedding",       "token_embedding", "shared"};
 // Heads that may be tied to one.
-constexpr std::string_view kHeads[] = {"lm_head.weight",           "embed_out.weight",
-                                       "output.weight",            "lm_head.decoder.weight",
-                                       "output_layer.weight",      "vocab_projector.weight",
+constexpr std::string_view kHeads[] = {"lm_head.weight",
+                                       "embed_out.weight",
+                                       "output.weight",
+                                       "lm_head.decoder.weight",
+                                       "output_layer.weight",
+                                       "vocab_projector.weight",
                                        "cls.predictions.decoder.weight"};
 constexpr std::string_view kHeadBiases[] = {"lm_head.bias", "cls.predictions.bias",
                                             "cls.predictions.decoder.bias", "lm_head.decoder.bias",
                                             "vocab_projector.bias"};
 // Parts of names that mark what comes before the first layer.
-constexpr std::string_view kBefore[] = {"embed",     "embd",   "wte",      "wpe",    "shared",
-                                        "patch",     "ln_pre", "norm_pre", "pos_",   "position",
-                                        "inv_freq",  "conv1",  "conv2",    "relative_pe",
-                                        "modal_projector", "merger"};
+constexpr std::string_view kBefore[] = {
+    "embed",           "embd",  "wte",      "wpe",      "shared", "patch", "ln_pre",
+    "norm_pre",        "pos_",  "position", "inv_freq", "conv1",  "conv2", "relative_pe",
+    "modal_projector", "merger"};
 
 // Whether `name` is `end`, or ends with it behind a dot.
 bool ends_at_dot(std::string_view name, std::string_view end) {
@@ -74,7 +77,8 @@ std::optional<LayerName> layer_name(std::string_view tensor) {
     int64_t layer = 0;
     std::from_chars(word.data(), word.data() + word.size(), layer);
     if (dot == 0 || str(layer) != word) return std::nullopt;  // 007 would not find its way back
-    return LayerName{std::string(tensor.substr(0, dot)), layer, std::string(tensor.substr(end + 1))};
+    return LayerName{std::string(tensor.substr(0, dot)), layer,
+                     std::string(tensor.substr(end + 1))};
   }
   return std::nullopt;
 }
@@ -91,9 +95,8 @@ std::vector<LayerStack> layer_stacks(std::span<const std::string> tensors) {
   std::vector<LayerStack> stacks;
   for (const auto& [prefix, group] : groups)
     stacks.push_back({prefix, *group.first.rbegin() + 1, group.second});
-  std::stable_sort(stacks.begin(), stacks.end(), [](const LayerStack& a, const LayerStack& b) {
-    return a.tensors > b.tensors;
-  });
+  std::stable_sort(stacks.begin(), stacks.end(),
+                   [](const LayerStack& a, const LayerStack& b) { return a.tensors > b.tensors; });
   for (size_t i = stacks.size(); i-- > 1;) {
     const auto present = static_cast<int64_t>(groups[stacks[i].prefix].first.size());
     if (present < stacks[i].layers || stacks[i].tensors < 5 * present)
@@ -104,9 +107,8 @@ std::vector<LayerStack> layer_stacks(std::span<const std::string> tensors) {
 
 bool is_before_layers(std::string_view tensor) {
   if (is_head(tensor)) return false;
-  return std::any_of(std::begin(kBefore), std::end(kBefore), [&](std::string_view part) {
-    return tensor.find(part) != tensor.npos;
-  });
+  return std::any_of(std::begin(kBefore), std::end(kBefore),
+                     [&](std::string_view part) { return tensor.find(part) != tensor.npos; });
 }
 
 bool is_vocabulary(std::string_view tensor) {
@@ -123,8 +125,8 @@ std::vector<std::string> tied_names(std::string_view tensor) {
     if (!is_named(tensor, head) || layer_name(tensor)) continue;
     // language_model.lm_head.weight is tied to what lies under language_model, if to anything.
     const std::string root(tensor.substr(0, tensor.size() - head.size()));
-    for (const char* model : {"model.", "transformer.", "backbone.", "gpt_neox.", "bert.embeddings.",
-                              "roberta.embeddings.", "distilbert.embeddings.",
+    for (const char* model : {"model.", "transformer.", "backbone.", "gpt_neox.",
+                              "bert.embeddings.", "roberta.embeddings.", "distilbert.embeddings.",
                               "model.language_model.", "model.decoder.", ""}) {
       for (const std::string_view embedding : kEmbeddings)
         names.push_back(str(root, model, embedding, ".weight"));
@@ -134,9 +136,9 @@ std::vector<std::string> tied_names(std::string_view tensor) {
 }
 
 bool is_recomputed(std::string_view tensor) {
-  constexpr std::string_view kEnds[] = {"rotary_emb.inv_freq", "attn.masked_bias",
-                                        "attention.masked_bias", "attn.bias", "attention.bias",
-                                        "position_ids"};
+  constexpr std::string_view kEnds[] = {"rotary_emb.inv_freq",   "attn.masked_bias",
+                                        "attention.masked_bias", "attn.bias",
+                                        "attention.bias",        "position_ids"};
   return any_end(tensor, kEnds);
 }
 

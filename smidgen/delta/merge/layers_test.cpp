@@ -59,9 +59,10 @@ TEST(MergeLayers, StacksAreLargeAndWithoutGaps) {
 }
 
 TEST(MergeLayers, WhatLiesBeforeTheLayers) {
-  for (const char* name : {"model.embed_tokens.weight", "transformer.wte.weight",
-                           "transformer.wpe.weight", "shared.weight", "bert.embeddings.LayerNorm.bias",
-                           "vision_model.embeddings.patch_embedding.weight", "model.encoder.conv1.bias"})
+  for (const char* name :
+       {"model.embed_tokens.weight", "transformer.wte.weight", "transformer.wpe.weight",
+        "shared.weight", "bert.embeddings.LayerNorm.bias",
+        "vision_model.embeddings.patch_embedding.weight", "model.encoder.conv1.bias"})
     EXPECT_TRUE(is_before_layers(name)) << name;
   for (const char* name : {"model.norm.weight", "lm_head.weight", "transformer.ln_f.bias",
                            "embed_out.weight", "score.weight", "vocab_projector.weight"})
@@ -113,8 +114,7 @@ std::vector<std::string> vision_model() {
 }
 
 TEST(MergeModules, OwnTheirTensors) {
-  EXPECT_EQ(parts_of("{merge_method: linear, models: [{model: a}]}", {"x.weight"}),
-            "{; x.weight}");
+  EXPECT_EQ(parts_of("{merge_method: linear, models: [{model: a}]}", {"x.weight"}), "{; x.weight}");
   EXPECT_EQ(parts_of(R"(
 merge_method: linear
 modules:
@@ -171,12 +171,14 @@ TEST(MergeLayerConfig, CountsAndLists) {
   };
   const std::string kept = R"({"num_hidden_layers":3,"layer_types":["a","b","c"]})";
   EXPECT_EQ(set(kept, stack_of("model.layers", 3, {0, 1, 2})), kept);
-  EXPECT_EQ(set(R"({"num_hidden_layers":3,"n_head":3,"layer_types":["a","b","c"],"mlp_only_layers":[1]})",
-                stack_of("model.layers", 3, {0, 1, 1, 2})),
-            R"({"num_hidden_layers":4,"n_head":3,"layer_types":["a","b","b","c"],"mlp_only_layers":[1,2]})");
-  EXPECT_EQ(set(R"({"text_config":{"num_hidden_layers":3},"vision_config":{"num_hidden_layers":3}})",
-                stack_of("language_model.model.layers", 3, {0})),
-            R"({"text_config":{"num_hidden_layers":1},"vision_config":{"num_hidden_layers":3}})");
+  EXPECT_EQ(
+      set(R"({"num_hidden_layers":3,"n_head":3,"layer_types":["a","b","c"],"mlp_only_layers":[1]})",
+          stack_of("model.layers", 3, {0, 1, 1, 2})),
+      R"({"num_hidden_layers":4,"n_head":3,"layer_types":["a","b","b","c"],"mlp_only_layers":[1,2]})");
+  EXPECT_EQ(
+      set(R"({"text_config":{"num_hidden_layers":3},"vision_config":{"num_hidden_layers":3}})",
+          stack_of("language_model.model.layers", 3, {0})),
+      R"({"text_config":{"num_hidden_layers":1},"vision_config":{"num_hidden_layers":3}})");
   EXPECT_EQ(set(R"({"text_config":{"num_hidden_layers":3},"vision_config":{"depth":3}})",
                 stack_of("visual.blocks", 3, {0})),
             R"({"text_config":{"num_hidden_layers":3},"vision_config":{"depth":1}})");

@@ -11,7 +11,9 @@ namespace smidgen {
 namespace {
 
 struct GivenStatistics : MergeStatistics {
-  explicit GivenStatistics(const MergeCase& c) : given(c.statistics) {}
+  explicit GivenStatistics(const MergeCase& c) : given(c.statistics) {
+    given.resize(c.inputs.size());
+  }
   std::vector<int64_t> shape(size_t input) const override { return given.at(input).first; }
   void read(size_t input, int64_t begin, std::span<float> out) const override {
     std::copy_n(given.at(input).second.begin() + begin, out.size(), out.begin());
@@ -29,7 +31,7 @@ Values merged(const MergeCase& c) {
   task.columns = task.shape.back();
   task.base = !c.base.empty();
   task.seed = c.seed;
-  if (!c.statistics.empty()) task.statistics = std::make_shared<GivenStatistics>(c);
+  if (method.traits().statistics && !c.bare) task.statistics = std::make_shared<GivenStatistics>(c);
   task.by_input = c.by_input;
   task.by_input.resize(task.inputs);
   task.shared = c.shared;

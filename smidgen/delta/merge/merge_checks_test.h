@@ -19,8 +19,10 @@ struct MergeCase {
   std::map<std::string, double> shared = {};
   std::vector<std::map<std::string, double>> by_input = {};  // missing values: the method's own
   uint64_t seed = 0;
-  // Of each input; one without values has none.
+  // Of each input; one without a shape has none. Methods that need statistics get such where the
+  // list is empty, unless `bare`.
   std::vector<std::pair<std::vector<int64_t>, Values>> statistics = {};
+  bool bare = false;
 };
 
 // Values that neither the case nor the method gives fail the test.

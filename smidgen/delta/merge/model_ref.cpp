@@ -28,8 +28,7 @@ std::string path_in(const std::string& text, const YamlNode& node, const RecipeR
   const auto at = text.find('@');
   if (at != text.npos && text.find('@', at + 1) != text.npos)
     bad_value(node, reading, str("more than one @ in '", text, "'"));
-  if (at != text.npos)
-    refuse_revision(node, reading, text.substr(0, at), text.substr(at + 1));
+  if (at != text.npos) refuse_revision(node, reading, text.substr(0, at), text.substr(at + 1));
   return trimmed(text, node, reading);
 }
 
@@ -55,8 +54,9 @@ ModelRef read_model_ref(const YamlNode& node, RecipeReading& reading) {
   if (node.kind == YamlNode::Kind::scalar) {
     const auto plus = node.text.find('+');
     if (plus != node.text.npos && node.text.find('+', plus + 1) != node.text.npos)
-      bad_value(node, reading, str("more than one + in '", node.text, "'"),
-                "a recipe puts one adapter on a model; merge the others in a document of their own");
+      bad_value(
+          node, reading, str("more than one + in '", node.text, "'"),
+          "a recipe puts one adapter on a model; merge the others in a document of their own");
     ref.path = path_in(node.text.substr(0, plus), node, reading);
     if (plus != node.text.npos) ref.adapter = path_in(node.text.substr(plus + 1), node, reading);
     return ref;

@@ -107,8 +107,8 @@ std::vector<ModelPart> model_parts(const MergeRecipe& recipe,
   if (!nobody.empty())
     throw Error(ErrorKind::usage,
                 str(counted(nobody.size(), "tensor"), " of the model ",
-                    nobody.size() == 1 ? "belongs" : "belong", " to no module of the recipe: ",
-                    join(nobody, ", ", 4)),
+                    nobody.size() == 1 ? "belongs" : "belong",
+                    " to no module of the recipe: ", join(nobody, ", ", 4)),
                 recipe.body.place, "a module 'default' takes what no other has");
   return parts;
 }

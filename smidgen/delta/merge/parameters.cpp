@@ -88,8 +88,7 @@ Parameters read_parameters(const YamlNode& node, RecipeReading& reading) {
   for (const auto& [key, value] : node.entries) {
     if (value.kind == YamlNode::Kind::null)
       bad_value(value, reading, str("[", key.text, "] has no value"));
-    parameters.push_back(
-        {key.text, key.place(reading.file), read_value(value, reading, key.text)});
+    parameters.push_back({key.text, key.place(reading.file), read_value(value, reading, key.text)});
   }
   return parameters;
 }
@@ -106,10 +105,10 @@ std::optional<double> evaluate(const ParameterValue& value, const MergeField& fi
     const double part = x - static_cast<double>(i);
     const double between = (1 - part) * here + part * number_of(next, field);
     if (field.kind == MergeField::Kind::integer && between != std::floor(between))
-      throw Error(ErrorKind::usage,
-                  str(field.name, " becomes ", between, " for ", tensor,
-                      ", which is not a whole number"),
-                  choice.points[i].place, "give it one value instead of a list");
+      throw Error(
+          ErrorKind::usage,
+          str(field.name, " becomes ", between, " for ", tensor, ", which is not a whole number"),
+          choice.points[i].place, "give it one value instead of a list");
     return between;
   }
   return std::nullopt;
@@ -133,11 +132,9 @@ void check_parameters(const Parameters& parameters, const std::vector<MergeField
   std::vector<std::string> names;
   for (const MergeField& field : fields) names.push_back(field.name);
   for (const Parameter& parameter : parameters) {
-    const auto field = std::find_if(fields.begin(), fields.end(), [&](const MergeField& f) {
-      return f.name == parameter.name;
-    });
-    const bool elsewhere =
-        std::find(others.begin(), others.end(), parameter.name) != others.end();
+    const auto field = std::find_if(fields.begin(), fields.end(),
+                                    [&](const MergeField& f) { return f.name == parameter.name; });
+    const bool elsewhere = std::find(others.begin(), others.end(), parameter.name) != others.end();
     if (field == fields.end() && !elsewhere)
       throw Error(ErrorKind::usage, str("the method has no parameter '", parameter.name, "'"),
                   parameter.place,

@@ -39,9 +39,9 @@ using Parameters = std::vector<Parameter>;
 Parameters read_parameters(const YamlNode& node, RecipeReading& reading);
 
 // The value at t in [0, 1] for a tensor; nothing where no filter fits. With points v_0 .. v_(n-1),
-// x = t (n - 1) and i = floor(x): numbers are v_i (1 - (x - i)) + v_min(i+1, n-1) (x - i), flags are
-// v_i. Throws usage for a point that is not of the field's kind, and for a whole number that lies
-// between two.
+// x = t (n - 1) and i = floor(x): numbers are v_i (1 - (x - i)) + v_min(i+1, n-1) (x - i), flags
+// are v_i. Throws usage for a point that is not of the field's kind, and for a whole number that
+// lies between two.
 std::optional<double> evaluate(const ParameterValue& value, const MergeField& field,
                                std::string_view tensor, double t);
 
@@ -49,9 +49,10 @@ std::optional<double> evaluate(const ParameterValue& value, const MergeField& fi
 std::optional<double> resolve(const MergeField& field, std::span<const Parameters* const> scopes,
                               std::string_view tensor, double t);
 
-// Every name against the method's fields, and every point against its field's kind, so that mistakes
-// show before a tensor needs the value. `others` are names that other methods know: like a shared
-// parameter in the entry of one model they are ignored and recorded, since mergekit ignores them.
+// Every name against the method's fields, and every point against its field's kind, so that
+// mistakes show before a tensor needs the value. `others` are names that other methods know: like a
+// shared parameter in the entry of one model they are ignored and recorded, since mergekit ignores
+// them.
 void check_parameters(const Parameters& parameters, const std::vector<MergeField>& fields,
                       const std::vector<std::string>& others, bool of_one_model,
                       RecipeReading& reading);

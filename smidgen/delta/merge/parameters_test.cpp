@@ -109,8 +109,8 @@ TEST(MergeParameters, NamesAreTheMethods) {
   const auto checked = [&](const std::string& text, bool of_one_model = false,
                            bool strict = false) {
     RecipeReading reading{.file = "m.yml", .strict = strict};
-    const std::string error = error_of(
-        [&] { check_parameters(read(text), fields, {"density"}, of_one_model, reading); });
+    const std::string error =
+        error_of([&] { check_parameters(read(text), fields, {"density"}, of_one_model, reading); });
     return error == "no error" ? join(reading.ignored) : error;
   };
   EXPECT_EQ(checked("{weight: 1, switch: yes}"), "");

@@ -73,9 +73,8 @@ class Planner {
   PlannedSlice slice_of_models(const ModelPart& part, const std::string& prefix) const {
     PlannedSlice slice{.module = &part.spec->parameters, .place = part.spec->place};
     for (const SourceSpec& spec : part.spec->models) {
-      slice.sources.push_back({.model = index_of(spec.model),
-                               .parameters = &spec.parameters,
-                               .place = spec.place});
+      slice.sources.push_back(
+          {.model = index_of(spec.model), .parameters = &spec.parameters, .place = spec.place});
     }
     if (recipe_.base &&
         std::none_of(slice.sources.begin(), slice.sources.end(), [&](const PlannedSource& source) {
@@ -139,9 +138,9 @@ class Planner {
     const PlannedSource& origin = from == slice.sources.end() ? slice.sources.front() : *from;
     const auto number = static_cast<int64_t>(stack.layers.size());
     stack.layers.push_back({origin.model, origin.begin + offset});
-    const double t = slice.layers() == 1 ? 1.0
-                                         : static_cast<double>(offset) /
-                                               static_cast<double>(slice.layers() - 1);
+    const double t = slice.layers() == 1
+                         ? 1.0
+                         : static_cast<double>(offset) / static_cast<double>(slice.layers() - 1);
     for (const std::string& rest : rests.names()) {
       std::vector<std::string> names;
       for (const PlannedSource& source : slice.sources)
@@ -167,8 +166,7 @@ class Planner {
         slices.push_back(slice_of(spec, part, stack.prefix));
     }
     // Outside of layers there are the first slice's models and the last one's.
-    const PlannedSlice all =
-        part.spec->models.empty() ? PlannedSlice{} : slice_of_models(part, "");
+    const PlannedSlice all = part.spec->models.empty() ? PlannedSlice{} : slice_of_models(part, "");
     const bool cut = part.spec->models.empty();
     plan_loose(part, cut ? by_stack.front().front() : all, true);
     for (size_t i = 0; i < part.stacks.size(); ++i) plan_stack(part.stacks[i].prefix, by_stack[i]);
@@ -215,10 +213,10 @@ void check_all(const MergeRecipe& recipe, const MergeMethod& method,
 MergePlan plan_merge(const MergeRecipe& recipe, const Registry<MergeMethod>& methods,
                      std::span<const ModelTensors> models) {
   if (!methods.contains(recipe.method))
-    throw Error(ErrorKind::usage, str("there is no merge method '", recipe.method, "'"),
-                recipe.method_place,
-                did_you_mean(recipe.method, methods.names(),
-                             str("known: ", join(methods.names()))));
+    throw Error(
+        ErrorKind::usage, str("there is no merge method '", recipe.method, "'"),
+        recipe.method_place,
+        did_you_mean(recipe.method, methods.names(), str("known: ", join(methods.names()))));
   const MergeMethod& method = methods.find(recipe.method);
   RecipeReading reading{.file = recipe.file, .strict = recipe.strict, .ignored = recipe.ignored};
   check_all(recipe, method, methods, reading);

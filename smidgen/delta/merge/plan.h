@@ -63,7 +63,8 @@ struct MergePlan {
 //   - Layer i of a slice of L layers has t = i / (L - 1), t = 1 where L = 1, and t = 0 everything
 //     outside of layers: what comes before is merged from the first slice's models with its
 //     parameters, what comes behind from the last slice's.
-//   - A shared parameter is looked up in slice, module, recipe by the name of the output tensor; one
+//   - A shared parameter is looked up in slice, module, recipe by the name of the output tensor;
+//   one
 //     of an input first in its entry, and by the name of the input's tensor.
 //   - A tied tensor (a head) that no input stores is left out; where one stores it, the others give
 //     their embedding.

@@ -64,8 +64,8 @@ ModelTensors model_of(const std::string& label, int64_t layers, bool head) {
   ModelTensors model{label, {}};
   model.tensors.push_back(tensor_of("model.embed_tokens.weight", {8, 4}));
   for (int64_t i = 0; i < layers; ++i) {
-    for (const char* part : {"input_layernorm", "mlp.up_proj", "self_attn.k_proj",
-                             "self_attn.q_proj"})
+    for (const char* part :
+         {"input_layernorm", "mlp.up_proj", "self_attn.k_proj", "self_attn.q_proj"})
       model.tensors.push_back(tensor_of(str("model.layers.", i, ".", part, ".weight")));
   }
   model.tensors.push_back(tensor_of("model.norm.weight", {4}));
@@ -78,9 +78,8 @@ MergePlan planned(const std::string& text, const std::vector<ModelTensors>& mode
   const MergeRecipe recipe = parse_merge_recipes(text, "m.yml").at(0);
   std::vector<ModelTensors> ordered;
   for (const ModelRef& model : models_of(recipe)) {
-    const auto found =
-        std::find_if(models.begin(), models.end(),
-                     [&](const ModelTensors& m) { return m.label == model.text(); });
+    const auto found = std::find_if(models.begin(), models.end(),
+                                    [&](const ModelTensors& m) { return m.label == model.text(); });
     SMIDGEN_ASSERT(found != models.end());
     ordered.push_back(*found);
   }

@@ -92,8 +92,7 @@ TEST(MergePlanGolden, InputsAndValuesEqualMergekits) {
     for (const PlannedStack& stack : plan.stacks)
       layers[stack.prefix.find("encoder") != std::string::npos   ? "encoder"
              : stack.prefix.find("decoder") != std::string::npos ? "decoder"
-                                                                  : "default"] =
-          stack.layers.size();
+                                                                 : "default"] = stack.layers.size();
     for (const auto& [module, count] : golden_case["layers"].items())
       EXPECT_EQ(layers[module], count.get<size_t>()) << module;
   }

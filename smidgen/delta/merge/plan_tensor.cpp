@@ -58,8 +58,8 @@ TensorPlanner::Fate TensorPlanner::fate(const std::string& tensor, const std::ve
     return Fate::leave_out;
   }
   const bool has_base = slice.base && std::any_of(found.begin(), found.end(), [&](const Found& f) {
-    return f.source == *slice.base;
-  });
+                          return f.source == *slice.base;
+                        });
   const bool single = found.size() == 1;
   if (single && (traits_.missing == copy_single ||
                  (has_base && (traits_.missing == copy_base || traits_.missing == base_or_skip)))) {
@@ -101,8 +101,8 @@ bool TensorPlanner::fits(const std::string& tensor, const std::vector<Found>& fo
       rows_differ_ = rows_differ_ || rows;
       if (!rows || !recipe_.tokenizer)
         return problem(" has the shape ", shape_str(first.tensor->shape), " in '",
-                       models_[first.input.model].label(), "' and ",
-                       shape_str(other.tensor->shape), " in '", label, "'");
+                       models_[first.input.model].label(), "' and ", shape_str(other.tensor->shape),
+                       " in '", label, "'");
     }
     if ((!format.floating || !info(first.tensor->stored).floating) &&
         other.tensor->stored != first.tensor->stored)
@@ -120,9 +120,8 @@ bool TensorPlanner::fits(const std::string& tensor, const std::vector<Found>& fo
 double TensorPlanner::value(const MergeField& field, const PlannedSlice& slice,
                             const PlannedSource* source, const std::string& tensor,
                             double t) const {
-  const std::array<const Parameters*, 4> scopes = {source ? source->parameters : nullptr,
-                                                   slice.parameters, slice.module,
-                                                   &recipe_.parameters};
+  const std::array<const Parameters*, 4> scopes = {
+      source ? source->parameters : nullptr, slice.parameters, slice.module, &recipe_.parameters};
   if (const auto found = resolve(field, scopes, tensor, t)) return *found;
   std::string hint = source ? "write it under parameters of the model's entry or of the recipe"
                             : "write it under parameters of the recipe";
@@ -130,20 +129,21 @@ double TensorPlanner::value(const MergeField& field, const PlannedSlice& slice,
                   [&](const Parameters* scope) { return gives(scope, field.name); })) {
     hint = "none of its filters fits that name; an entry without a filter fits every name";
   } else if (source && source->added) {
-    hint = str("base_model is an input of ", recipe_.method, " like any other; give it an entry in "
+    hint = str("base_model is an input of ", recipe_.method,
+               " like any other; give it an entry in "
                "models, or leave it out");
-  } else if (!source && std::any_of(slice.sources.begin(), slice.sources.end(),
-                                    [&](const PlannedSource& s) {
-                                      return gives(s.parameters, field.name);
-                                    })) {
-    hint = "it is one value for all inputs, and is not looked for in the entry of one model; write "
-           "it under parameters of the slice or of the recipe";
+  } else if (!source &&
+             std::any_of(slice.sources.begin(), slice.sources.end(),
+                         [&](const PlannedSource& s) { return gives(s.parameters, field.name); })) {
+    hint =
+        "it is one value for all inputs, and is not looked for in the entry of one model; write "
+        "it under parameters of the slice or of the recipe";
   }
   const std::string of = source ? str(" of '", models_[source->model].label(), "'") : std::string();
-  throw Error(ErrorKind::usage,
-              str(recipe_.method, " needs ", field.name, ", and the recipe has none for ", tensor,
-                  of),
-              source ? source->place : slice.place, hint);
+  throw Error(
+      ErrorKind::usage,
+      str(recipe_.method, " needs ", field.name, ", and the recipe has none for ", tensor, of),
+      source ? source->place : slice.place, hint);
 }
 
 void TensorPlanner::set_values(PlannedTensor& planned, const std::vector<Found>& inputs,
@@ -156,8 +156,8 @@ void TensorPlanner::set_values(PlannedTensor& planned, const std::vector<Found>&
       continue;
     }
     for (size_t i = 0; i < task.inputs; ++i)
-      task.by_input[i][field.name] = value(field, slice, &slice.sources[inputs[i].source],
-                                           inputs[i].name, t);
+      task.by_input[i][field.name] =
+          value(field, slice, &slice.sources[inputs[i].source], inputs[i].name, t);
   }
 }
 
@@ -176,8 +176,8 @@ void TensorPlanner::plan(const std::string& tensor, const std::vector<std::strin
   MergeTask& task = planned.task;
   task.tensor = tensor;
   task.shape = found.front().tensor->shape;
-  task.elements = std::accumulate(task.shape.begin(), task.shape.end(), int64_t{1},
-                                  std::multiplies<int64_t>());
+  task.elements =
+      std::accumulate(task.shape.begin(), task.shape.end(), int64_t{1}, std::multiplies<int64_t>());
   task.columns = task.shape.empty() ? 1 : task.shape.back();
   task.inputs = static_cast<size_t>(base - found.begin());
   task.base = base != found.end();
@@ -199,8 +199,8 @@ std::vector<PlannedTensor> TensorPlanner::finish(std::vector<std::string>& notes
   if (!copied_.empty())
     notes.push_back(str("copied from the one model that has them: ", join(copied_, ", ", kNamed)));
   if (!left_out_.empty())
-    notes.push_back(str("left out, since not all inputs have them: ",
-                        join(left_out_, ", ", kNamed)));
+    notes.push_back(
+        str("left out, since not all inputs have them: ", join(left_out_, ", ", kNamed)));
   return std::move(tensors_);
 }
 

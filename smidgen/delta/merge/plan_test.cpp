@@ -26,12 +26,15 @@ SourceTensor& at(ModelTensors& model, const std::string& tensor) {
   }
   throw Error(ErrorKind::not_found, tensor);
 }
-const std::string kLinear = "{merge_method: linear, models: [{model: a}, {model: b}], parameters: "
-                            "{weight: 1}}";
-const std::string kSlerp = "{merge_method: slerp, models: [{model: a}, {model: b}], base_model: a, "
-                           "parameters: {t: 0.5}}";
-const std::string kStock = "{merge_method: model_stock, models: [{model: b}, {model: c}], "
-                           "base_model: a}";
+const std::string kLinear =
+    "{merge_method: linear, models: [{model: a}, {model: b}], parameters: "
+    "{weight: 1}}";
+const std::string kSlerp =
+    "{merge_method: slerp, models: [{model: a}, {model: b}], base_model: a, "
+    "parameters: {t: 0.5}}";
+const std::string kStock =
+    "{merge_method: model_stock, models: [{model: b}, {model: c}], "
+    "base_model: a}";
 
 TEST(MergePlan, ASelfMergeOfOneSlice) {
   const MergePlan plan = planned(R"(
@@ -45,9 +48,8 @@ smidgen: {seed: 5}
                                  three());
   const PlannedTensor* tensor = find(plan, "model.layers.1.mlp.up_proj.weight");
   ASSERT_NE(tensor, nullptr);
-  EXPECT_EQ(tensor->inputs,
-            (std::vector<PlannedInput>{{0, "model.layers.1.mlp.up_proj.weight"},
-                                       {0, "model.layers.3.mlp.up_proj.weight"}}));
+  EXPECT_EQ(tensor->inputs, (std::vector<PlannedInput>{{0, "model.layers.1.mlp.up_proj.weight"},
+                                                       {0, "model.layers.3.mlp.up_proj.weight"}}));
   EXPECT_EQ(tensor->task.value(0, "weight"), 0.75);
   EXPECT_EQ(tensor->task.value(1, "weight"), 0.25);
   EXPECT_EQ(tensor->task.seed, 5u);
@@ -108,11 +110,11 @@ TEST(MergePlan, TensorsThatOnlySomeHave) {
   EXPECT_EQ(find(plan, norm)->action, Action::copy);
   EXPECT_EQ(find(plan, norm)->inputs, (std::vector<PlannedInput>{{0, norm}}));
   EXPECT_FALSE(find(plan, norm)->task.base);
-  EXPECT_EQ(join(plan.notes),
-            "copied from the one model that has them: model.norm.weight of 'a'");
-  plan = planned("{merge_method: nearswap, models: [{model: b}], base_model: a, parameters: {t: "
-                 "0.1}}",
-                 models);
+  EXPECT_EQ(join(plan.notes), "copied from the one model that has them: model.norm.weight of 'a'");
+  plan = planned(
+      "{merge_method: nearswap, models: [{model: b}], base_model: a, parameters: {t: "
+      "0.1}}",
+      models);
   EXPECT_EQ(find(plan, norm)->action, Action::copy);
   EXPECT_NE(refused("{merge_method: nearswap, models: [{model: a}], base_model: b, parameters: {t: "
                     "0.1}}",
@@ -128,9 +130,10 @@ TEST(MergePlan, TensorsThatOnlySomeHave) {
 TEST(MergePlan, AMergeOfThoseThatHaveIt) {
   auto models = three();
   models.push_back(without(model_of("d", 4), "model.norm.weight"));
-  const MergePlan plan = planned("{merge_method: model_stock, models: [{model: b}, {model: d}, "
-                                 "{model: c}], base_model: a}",
-                                 models);
+  const MergePlan plan = planned(
+      "{merge_method: model_stock, models: [{model: b}, {model: d}, "
+      "{model: c}], base_model: a}",
+      models);
   const PlannedTensor* norm = find(plan, "model.norm.weight");
   EXPECT_EQ(norm->task.inputs, 2u);
   EXPECT_TRUE(norm->task.base);
@@ -151,9 +154,9 @@ TEST(MergePlan, WhatIsNotNumbersMustBeEqual) {
   for (ModelTensors& model : models) at(model, "model.norm.weight").stored = Format::i64;
   EXPECT_EQ(find(planned(kLinear, models), "model.norm.weight")->action, Action::copy_if_equal);
   at(models[1], "model.norm.weight").stored = Format::f32;
-  EXPECT_NE(refused(kLinear, models)
-                .find("model.norm.weight is stored as i64 in 'a' and as f32 in 'b'"),
-            std::string::npos);
+  EXPECT_NE(
+      refused(kLinear, models).find("model.norm.weight is stored as i64 in 'a' and as f32 in 'b'"),
+      std::string::npos);
   at(models[1], "model.norm.weight").stored = at(models[0], "model.norm.weight").stored =
       Format::f8_e8m0;
   EXPECT_NE(refused(kLinear, models).find("cannot be read as numbers"), std::string::npos);
@@ -195,16 +198,18 @@ TEST(MergePlan, InputsAreCounted) {
             "usage: passthrough takes exactly 1 model, and here are 2 (m.yml:1:1) ");
   EXPECT_EQ(refused("{merge_method: ties, models: [{model: a}]}"),
             "usage: ties needs [base_model] (m.yml:1:16) ");
-  const MergePlan plan = planned("{merge_method: nuslerp, models: [{model: a}, {model: b}], "
-                                 "parameters: {weight: 1}}",
-                                 three());
+  const MergePlan plan = planned(
+      "{merge_method: nuslerp, models: [{model: a}, {model: b}], "
+      "parameters: {weight: 1}}",
+      three());
   EXPECT_FALSE(plan.tensors.front().task.base) << "an optional base";
 }
 
 TEST(MergePlan, SlicesListTheirBaseAndStayInside) {
   const std::string slice = "slices: [{sources: [{model: b, layer_range: [0, ";
-  EXPECT_EQ(refused(str("merge_method: ties\nbase_model: a\n", slice, "2]}]}]\nparameters: "
-                                                                       "{weight: 1}")),
+  EXPECT_EQ(refused(str("merge_method: ties\nbase_model: a\n", slice,
+                        "2]}]}]\nparameters: "
+                        "{weight: 1}")),
             "usage: base_model 'a' is not a source of this slice (m.yml:3:10) a slice lists every "
             "model that it is made of, the base too");
   EXPECT_EQ(refused(str("merge_method: passthrough\n", slice, "5]}]}]")),

@@ -88,7 +88,8 @@ void read_body(ModuleSpec& module, const RecipeMap& map) {
 }
 
 std::vector<ModuleSpec> read_modules(const YamlNode& node, RecipeReading& reading) {
-  if (node.kind != Kind::map) bad_value(node, reading, "modules is not a map from names to modules");
+  if (node.kind != Kind::map)
+    bad_value(node, reading, "modules is not a map from names to modules");
   std::vector<ModuleSpec> modules;
   for (const auto& [key, value] : node.entries) {
     const std::string what = str("the module '", key.text, "'");
@@ -126,15 +127,14 @@ MergeRecipe read_document(const YamlNode& node, const std::string& file, bool st
               "a merge recipe has the key merge_method");
   // First, since it says how unknown keys are taken.
   for (const auto& [key, value] : node.entries) {
-    if (key.text == "smidgen" && value.kind != Kind::null)
-      read_extension(recipe, value, reading);
+    if (key.text == "smidgen" && value.kind != Kind::null) read_extension(recipe, value, reading);
   }
   reading.strict = recipe.strict = recipe.strict || strict;
-  const RecipeMap map(node, "a merge recipe",
-                      {"merge_method", "base_model", "models", "slices", "modules", "parameters",
-                       "dtype", "out_dtype", "tokenizer_source", "tokenizer", "chat_template",
-                       "name", "smidgen"},
-                      reading);
+  const RecipeMap map(
+      node, "a merge recipe",
+      {"merge_method", "base_model", "models", "slices", "modules", "parameters", "dtype",
+       "out_dtype", "tokenizer_source", "tokenizer", "chat_template", "name", "smidgen"},
+      reading);
   const YamlNode& method = map.need("merge_method");
   recipe.method = text_of(method, reading, "merge_method");
   recipe.method_place = method.place(file);
@@ -142,9 +142,11 @@ MergeRecipe read_document(const YamlNode& node, const std::string& file, bool st
   if (const YamlNode* base = map.find("base_model")) recipe.base = read_model_ref(*base, reading);
   recipe.body.place = map.place();
   read_body(recipe.body, map);
-  if (const YamlNode* modules = map.find("modules")) recipe.modules = read_modules(*modules, reading);
+  if (const YamlNode* modules = map.find("modules"))
+    recipe.modules = read_modules(*modules, reading);
   if (!recipe.body.models.empty() + !recipe.body.slices.empty() + !recipe.modules.empty() != 1)
-    bad_value(node, reading, "a merge recipe needs exactly one of [models], [slices] and [modules]");
+    bad_value(node, reading,
+              "a merge recipe needs exactly one of [models], [slices] and [modules]");
   recipe.parameters = read_own(map);
   recipe.dtype = read_dtype(map, "dtype");
   recipe.out_dtype = read_dtype(map, "out_dtype");

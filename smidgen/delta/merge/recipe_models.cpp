@@ -63,10 +63,10 @@ class Stages {
       const auto found = by_name_.find(model.path);
       if (found == by_name_.end()) continue;
       if (state_[found->second] == State::entered)
-        throw Error(ErrorKind::usage,
-                    str("the documents depend on each other in a circle through '", model.path,
-                        "'"),
-                    model.place);
+        throw Error(
+            ErrorKind::usage,
+            str("the documents depend on each other in a circle through '", model.path, "'"),
+            model.place);
       visit(found->second);
     }
     state_[i] = State::done;

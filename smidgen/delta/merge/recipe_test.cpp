@@ -83,8 +83,7 @@ TEST(MergeRecipe, ModelsAsMaps) {
 }
 
 TEST(MergeRecipe, TheTokenizer) {
-  EXPECT_EQ(read(linear("tokenizer_source: base")).tokenizer->source,
-            TokenizerSpec::Source::base);
+  EXPECT_EQ(read(linear("tokenizer_source: base")).tokenizer->source, TokenizerSpec::Source::base);
   EXPECT_EQ(read(linear("tokenizer_source: south")).tokenizer->model->text(), "south");
   const MergeRecipe r = read(linear(R"(
 tokenizer:
@@ -129,8 +128,7 @@ models:
   };
   EXPECT_EQ(names(0), "weight=2, density=0.5");
   EXPECT_EQ(names(1), "weight=1, density=0.5, gamma=3");
-  EXPECT_EQ(refused("<<: 3"),
-            "usage: [<<] takes the keys of a map, and this is none (m.yml:1:5) ");
+  EXPECT_EQ(refused("<<: 3"), "usage: [<<] takes the keys of a map, and this is none (m.yml:1:5) ");
 }
 
 TEST(MergeRecipe, OurOwnKeys) {
@@ -165,8 +163,7 @@ TEST(MergeRecipe, UnknownKeysAreNamedAndMisspeltOnesRefused) {
 TEST(MergeRecipe, RefusesWhatItCannotMean) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"", "usage: the file holds no merge recipe (m.yml) "},
-      {"[1]",
-       "usage: not a map of keys (m.yml:1:1) a merge recipe has the key merge_method"},
+      {"[1]", "usage: not a map of keys (m.yml:1:1) a merge recipe has the key merge_method"},
       {"models: [{model: a}]", "usage: a merge recipe needs [merge_method] (m.yml:1:1) "},
       {"merge_method: linear",
        "usage: a merge recipe needs exactly one of [models], [slices] and [modules] (m.yml:1:1) "},
@@ -239,9 +236,9 @@ TEST(MergeRecipe, DocumentsRunInTheOrderOfTheirNames) {
     return error == "no error" ? join(order) : error;
   };
   EXPECT_EQ(order(str(one, "x}]}\n")), "0");
-  EXPECT_EQ(order(str("---\n", one, "b}]}\n---\n", one, "c}], name: b}\n---\n", one,
-                      "d}], name: c}\n")),
-            "2, 1, 0");
+  EXPECT_EQ(
+      order(str("---\n", one, "b}]}\n---\n", one, "c}], name: b}\n---\n", one, "d}], name: c}\n")),
+      "2, 1, 0");
   EXPECT_EQ(order(str(one, "b}], name: a}\n---\n", one, "a}], name: b}\n")),
             "usage: the documents depend on each other in a circle through 'a' (m.yml:3:41) ");
   EXPECT_EQ(order(str(one, "x}], name: a}\n---\n", one, "x}], name: a}\n")),

@@ -33,7 +33,8 @@ void read_kind(Token& token, const YamlNode& node, RecipeReading& reading) {
   token.from = Token::From::other_token;
   token.model = read_model_ref(map.need("model"), reading);
   const YamlNode *text = map.find("token"), *id = map.find("token_id");
-  if (!text == !id) bad_value(node, reading, "a source needs exactly one of [token] and [token_id]");
+  if (!text == !id)
+    bad_value(node, reading, "a source needs exactly one of [token] and [token_id]");
   if (text) token.other = text_of(*text, reading, "token");
   if (id) {
     token.other_id = whole_of(*id, reading, "token_id");
