@@ -1,5 +1,7 @@
 #include "smidgen/delta/merge/layers.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "smidgen/base/temporary_folder.h"

@@ -118,7 +118,7 @@ std::optional<double> resolve(const MergeField& field, std::span<const Parameter
                               std::string_view tensor, double t) {
   for (const Parameters* scope : scopes) {
     if (!scope) continue;
-    for (const Parameter& parameter : *scope) {
+    for (const MergeParameter& parameter : *scope) {
       if (parameter.name != field.name) continue;
       if (const auto value = evaluate(parameter.value, field, tensor, t)) return value;
     }
@@ -131,7 +131,7 @@ void check_parameters(const Parameters& parameters, const std::vector<MergeField
                       RecipeReading& reading) {
   std::vector<std::string> names;
   for (const MergeField& field : fields) names.push_back(field.name);
-  for (const Parameter& parameter : parameters) {
+  for (const MergeParameter& parameter : parameters) {
     const auto field = std::find_if(fields.begin(), fields.end(),
                                     [&](const MergeField& f) { return f.name == parameter.name; });
     const bool elsewhere = std::find(others.begin(), others.end(), parameter.name) != others.end();

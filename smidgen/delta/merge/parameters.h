@@ -28,11 +28,11 @@ struct ParameterValue {
   std::vector<Choice> choices;
 };
 
-struct Parameter {
+struct MergeParameter {
   std::string name, place;
   ParameterValue value;
 };
-using Parameters = std::vector<Parameter>;
+using Parameters = std::vector<MergeParameter>;
 
 // A scalar, a list of scalars, {value, filter}, or a list of those. Refused: empty lists, numbers
 // that are not finite. As mergekit 0.1.5, which takes an empty list for a value that is not there.

@@ -1,4 +1,6 @@
 // Goldens: scripts/golden/merge_recipes.py (mergekit 0.1.5).
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "smidgen/delta/merge/plan_checks_test.h"

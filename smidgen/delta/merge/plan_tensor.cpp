@@ -17,7 +17,7 @@ constexpr size_t kNamed = 8;  // tensors that an error or a note names
 bool gives(const Parameters* parameters, const std::string& name) {
   return parameters &&
          std::any_of(parameters->begin(), parameters->end(),
-                     [&](const Parameter& parameter) { return parameter.name == name; });
+                     [&](const MergeParameter& parameter) { return parameter.name == name; });
 }
 
 // The same but for the number of rows.

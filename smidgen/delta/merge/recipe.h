@@ -48,8 +48,8 @@ struct MergeRecipe {
   std::vector<ModuleSpec> modules;
   Parameters parameters;
   std::optional<Format> dtype, out_dtype;
-  std::optional<TokenizerSpec> tokenizer;  // also of tokenizer_source
-  std::string chat_template;               // auto, a built-in name or a template; empty: none
+  std::optional<MergedTokenizer> tokenizer;  // also of tokenizer_source
+  std::string chat_template;                 // auto, a built-in name or a template; empty: none
 
   // The map `smidgen`, which mergekit ignores.
   bool as_mergekit = false;  // compat: mergekit: its choices where ours would differ

@@ -27,7 +27,7 @@ std::vector<ModelRef> all_models(const MergeRecipe& recipe) {
   std::vector<ModelRef> models = models_of(recipe);
   if (!recipe.tokenizer) return models;
   if (recipe.tokenizer->model) models.push_back(*recipe.tokenizer->model);
-  for (const TokenizerSpec::Token& token : recipe.tokenizer->tokens) {
+  for (const MergedTokenizer::Token& token : recipe.tokenizer->tokens) {
     if (token.model) models.push_back(*token.model);
   }
   return models;

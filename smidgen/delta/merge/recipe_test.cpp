@@ -83,7 +83,8 @@ TEST(MergeRecipe, ModelsAsMaps) {
 }
 
 TEST(MergeRecipe, TheTokenizer) {
-  EXPECT_EQ(read(linear("tokenizer_source: base")).tokenizer->source, TokenizerSpec::Source::base);
+  EXPECT_EQ(read(linear("tokenizer_source: base")).tokenizer->source,
+            MergedTokenizer::Source::base);
   EXPECT_EQ(read(linear("tokenizer_source: south")).tokenizer->model->text(), "south");
   const MergeRecipe r = read(linear(R"(
 tokenizer:
@@ -95,9 +96,9 @@ tokenizer:
     <|e|>: {}
   pad_to_multiple_of: 64
 )"));
-  using From = TokenizerSpec::Token::From;
-  const TokenizerSpec& spec = *r.tokenizer;
-  EXPECT_EQ(spec.source, TokenizerSpec::Source::union_of_all);
+  using From = MergedTokenizer::Token::From;
+  const MergedTokenizer& spec = *r.tokenizer;
+  EXPECT_EQ(spec.source, MergedTokenizer::Source::union_of_all);
   EXPECT_EQ(spec.pad_to_multiple_of, 64);
   ASSERT_EQ(spec.tokens.size(), 5u);
   EXPECT_EQ(spec.tokens[0].from, From::same_token);
@@ -122,7 +123,7 @@ models:
 )");
   const auto names = [&](size_t i) {
     std::vector<std::string> all;
-    for (const Parameter& p : r.body.models.at(i).parameters)
+    for (const MergeParameter& p : r.body.models.at(i).parameters)
       all.push_back(str(p.name, "=", p.value.choices.at(0).points.at(0).text));
     return join(all);
   };

@@ -6,15 +6,15 @@ namespace smidgen {
 
 namespace {
 
-using Token = TokenizerSpec::Token;
+using Token = MergedTokenizer::Token;
 
-void set_source(TokenizerSpec& spec, const YamlNode& node, RecipeReading& reading) {
+void set_source(MergedTokenizer& spec, const YamlNode& node, RecipeReading& reading) {
   if (node.kind == YamlNode::Kind::scalar && node.text == "union") {
-    spec.source = TokenizerSpec::Source::union_of_all;
+    spec.source = MergedTokenizer::Source::union_of_all;
   } else if (node.kind == YamlNode::Kind::scalar && node.text == "base") {
-    spec.source = TokenizerSpec::Source::base;
+    spec.source = MergedTokenizer::Source::base;
   } else {
-    spec.source = TokenizerSpec::Source::model;
+    spec.source = MergedTokenizer::Source::model;
     spec.model = read_model_ref(node, reading);
   }
 }
@@ -67,15 +67,15 @@ Token read_token(const YamlNode& key, const YamlNode& node, RecipeReading& readi
 
 }  // namespace
 
-TokenizerSpec read_tokenizer_source(const YamlNode& node, RecipeReading& reading) {
-  TokenizerSpec spec{.place = node.place(reading.file)};
+MergedTokenizer read_tokenizer_source(const YamlNode& node, RecipeReading& reading) {
+  MergedTokenizer spec{.place = node.place(reading.file)};
   set_source(spec, node, reading);
   return spec;
 }
 
-TokenizerSpec read_tokenizer_spec(const YamlNode& node, RecipeReading& reading) {
+MergedTokenizer read_tokenizer_spec(const YamlNode& node, RecipeReading& reading) {
   const RecipeMap map(node, "tokenizer", {"source", "tokens", "pad_to_multiple_of"}, reading);
-  TokenizerSpec spec{.place = map.place()};
+  MergedTokenizer spec{.place = map.place()};
   if (const YamlNode* source = map.find("source")) set_source(spec, *source, reading);
   if (const YamlNode* tokens = map.find("tokens")) {
     if (tokens->kind != YamlNode::Kind::map) bad_value(*tokens, reading, "tokens is not a map");

@@ -9,7 +9,7 @@
 
 namespace smidgen {
 
-struct TokenizerSpec {
+struct MergedTokenizer {
   enum class Source { union_of_all, base, model };
   // Where a token's row comes from: `automatic` is the rule for tokens without an entry.
   struct Token {
@@ -31,7 +31,7 @@ struct TokenizerSpec {
 };
 
 // The keys `tokenizer_source` and `tokenizer`.
-TokenizerSpec read_tokenizer_source(const YamlNode& node, RecipeReading& reading);
-TokenizerSpec read_tokenizer_spec(const YamlNode& node, RecipeReading& reading);
+MergedTokenizer read_tokenizer_source(const YamlNode& node, RecipeReading& reading);
+MergedTokenizer read_tokenizer_spec(const YamlNode& node, RecipeReading& reading);
 
 }  // namespace smidgen
