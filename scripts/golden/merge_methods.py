@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 """Writes smidgen/delta/merge/golden_mergekit.h: what mergekit makes of small models by its deterministic methods.
-Of equal magnitudes torch's sort, and so mergekit, keeps others on other processors: no case has any.
 
 Run from the root of the tree: .venv/bin/python scripts/golden/merge_methods.py > smidgen/delta/merge/golden_mergekit.h
 """
@@ -21,6 +20,7 @@ def models(*shape, count=4, scale=0.1):
 
 
 # Tensors that cases share, by name: the base first, then the models.
+# Of equal magnitudes torch's sort, and so mergekit, keeps others on other processors: no data has any.
 DATA = {
     "spec": [torch.zeros(4), torch.tensor([1, -2, 0.5, 0.1]), torch.tensor([-3, -1, 0.4, 0])],
     "vector": models(11),
@@ -110,7 +110,6 @@ def data_row(name: str) -> str:
 
 
 print(f"""// What mergekit makes of small models by its deterministic methods.
-Of equal magnitudes torch's sort, and so mergekit, keeps others on other processors: no case has any.
 // Written by scripts/golden/merge_methods.py with mergekit 0.1.5; tests/parity/test_merge_methods.py makes it again.
 #pragma once
 

@@ -96,7 +96,7 @@ TEST(MergeParameters, RefusesWhatIsNoValue) {
             "usage: a value of p is not a scalar (m.yml:1:5) a scalar, a list of scalars, {value, "
             "filter}, or a list of those");
   EXPECT_EQ(refused("[{value: 1}, 2]"),
-            "usage: the list of p mixes choices and plain values (m.yml:1:16) write the plain one "
+            "usage: the list of p mixes choices and plain values (m.yml:1:17) write the plain one "
             "as {value: ...}");
   EXPECT_EQ(refused("[{filter: mlp}]"), "usage: a choice of p needs [value] (m.yml:1:5) ");
   EXPECT_EQ(refused("{valeu: 1}"),
@@ -124,7 +124,7 @@ TEST(MergeParameters, NamesAreTheMethods) {
             "strict");
   EXPECT_EQ(checked("{switch: yes}", true), "switch (m.yml:1:2)") << "mergekit does not see it";
   EXPECT_EQ(checked("{weight: [{filter: none, value: high}]}"),
-            "usage: weight is 'high', which is not a number (m.yml:1:34) ")
+            "usage: weight is 'high', which is not a number (m.yml:1:33) ")
       << "also where no tensor asks for it";
 }
 

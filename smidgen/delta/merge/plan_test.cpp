@@ -255,8 +255,8 @@ TEST(MergePlan, NamesOfMethodsAndParameters) {
       "0.5, embed_slerp: true}}",
       three());
   EXPECT_EQ(join(plan.notes),
-            "without effect, as in mergekit: author (m.yml:1:24), density (m.yml:1:83), "
-            "embed_slerp (m.yml:1:97)");
+            "without effect, as in mergekit: author (m.yml:1:24), density (m.yml:1:82), "
+            "embed_slerp (m.yml:1:96)");
 }
 
 TEST(MergePlan, ManyProblemsAreCounted) {
