@@ -80,7 +80,11 @@ const Json& document() {
        {{"tune", {{"summary", "Tune"}, {"fields", describe<Tune>()}}},
         {"inspect",
          {{"fields", Json::array({{{"name", "path"}, {"type", "path"}, {"required", true}}})},
-          {"positional", "path"}}}}},
+          {"positional", "path"}}},
+        {"join",
+         {{"fields", Json::array({{{"name", "out"}, {"type", "path"}, {"required", true}},
+                                  {{"name", "parts"}, {"type", "list"}, {"items", "string"}}})},
+          {"positional", "out parts"}}}}},
       {"registries",
        {{"method",
          {{"lora", {{"fields", describe<Lora>()}}},
@@ -213,8 +217,15 @@ TEST_F(Recipe, WrongWords) {
             "environment SMIDGEN_THREADS");
   EXPECT_EQ(fails({"--model", "m"}, {}, "tuen").hint(), "did you mean 'tune'?");
   EXPECT_EQ(fails({"a", "b"}, {}, "inspect").message(), "'b' is one argument too many");
+  EXPECT_EQ(fails({}, {}, "join").hint(), "usage: smidgen join out parts");
   EXPECT_EQ(fails({"/nowhere.yaml"}).kind(), ErrorKind::not_found);
   EXPECT_EQ(fails({testing::TempDir()}).kind(), ErrorKind::format);
+}
+
+TEST_F(Recipe, BareWordsSetTheirFieldsInOrderAndAListTakesTheRest) {
+  const Json values = resolve(document(), {"join", {"a", "b", "c=d", "e"}, {}, {}}).values;
+  EXPECT_EQ(values["out"], "a");
+  EXPECT_EQ(values["parts"], Json({"b", "c=d", "e"}));
 }
 
 TEST_F(Recipe, WrongRecipes) {

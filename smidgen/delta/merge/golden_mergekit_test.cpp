@@ -1,8 +1,8 @@
 #include "smidgen/delta/merge/golden_mergekit.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
+
+#include <gtest/gtest.h>
 
 #include "smidgen/delta/merge/merge_checks_test.h"
 

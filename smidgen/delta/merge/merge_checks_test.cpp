@@ -28,18 +28,18 @@ Values merged(const MergeCase& c) {
     }
   }
   Values result(static_cast<size_t>(task.elements));
-  const TensorPorts ports{.read =
-                              [&](size_t input, int64_t begin, std::span<float> out) {
-                                const Values& from =
-                                    input == task.inputs ? c.base : c.inputs.at(input);
-                                std::copy_n(from.begin() + begin, out.size(), out.begin());
-                              },
-                          .write =
-                              [&](int64_t begin, std::span<const float> values) {
-                                std::copy(values.begin(), values.end(), result.begin() + begin);
-                              },
-                          .done = [](int64_t, int64_t) {}};
-  merge_tensor(method.traits(), *method.start(task), task, ports);
+  const TensorPorts ports{
+      .read =
+          [&](size_t input, int64_t begin, std::span<float> out) {
+            const Values& from = input == task.inputs ? c.base : c.inputs.at(input);
+            std::copy_n(from.begin() + begin, out.size(), out.begin());
+          },
+      .write =
+          [&](const Chunk& chunk, std::span<const float> values) {
+            std::copy(values.begin(), values.end(), result.begin() + chunk.begin);
+          },
+      .done = [](int64_t, int64_t) {}};
+  merge_tensor(method.traits(), *method.start(task), {&task, ports});
   return result;
 }
 
