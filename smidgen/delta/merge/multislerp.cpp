@@ -6,7 +6,8 @@
 // with w_i divided by their sum under `normalize_weights`. One model is returned as it is. Two
 // models whose mean is shorter than eps (opposite ones) give sum_i w_i v_i; more are refused.
 // As mergekit 0.1.5. Differs: weights that sum to zero under `normalize_weights` are refused,
-// where mergekit writes NaN.
+// where mergekit writes NaN; a tensor that no model has moved from the base stays, where mergekit
+// refuses it.
 #include <algorithm>
 #include <cmath>
 
@@ -33,16 +34,17 @@ void Multislerp::operator()(const Gram& gram, std::span<double> weights) const {
   }
   // Directions as sums of the vectors: unit[i] v_i is u_i.
   std::vector<double> unit(n), mean(n), tangent(n);
-  double length = 0;
+  double length = 0, size = 0;
   for (size_t i = 0; i < n; ++i) {
-    const double norm = gram.norm(i) + eps;
-    unit[i] = norm > 0 ? 1 / norm : 0;
+    const double norm = gram.norm(i);
+    unit[i] = norm + eps > 0 ? 1 / (norm + eps) : 0;
     mean[i] = w[i] * unit[i];
-    length += w[i] * gram.norm(i);
+    length += w[i] * norm;
+    size += norm;
   }
   const double of_mean = gram.norm(mean);
   if (of_mean < eps) {
-    if (n == 2) return;
+    if (n == 2 || size == 0) return;
     throw Error(ErrorKind::usage, "the weighted directions of the models cancel out", tensor,
                 "other weights, or another merge method for this tensor");
   }

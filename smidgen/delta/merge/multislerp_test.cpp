@@ -47,6 +47,12 @@ TEST(MultislerpMerge, ZerosHaveNoDirection) {
   EXPECT_LT(relative_difference(merged(multislerp({{3, -4}, {0, 0}}, {1, 1})), {1.5f, -2}), 1e-6);
 }
 
+TEST(MultislerpMerge, WhatNobodyMovedStays) {
+  MergeCase c = multislerp({{3, -4}, {3, -4}, {3, -4}}, {1, 1, 1});
+  c.base = {3, -4};
+  EXPECT_EQ(merged(c), c.base);
+}
+
 TEST(MultislerpMerge, RefusesWeightsThatSumToZero) {
   EXPECT_EQ(error_of([] { merged(multislerp({{1, 2}, {2, 1}}, {1, -1})); }),
             "usage: the weights of a mean on the sphere sum to zero (w) normalize_weights: false "
