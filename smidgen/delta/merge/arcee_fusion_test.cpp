@@ -1,7 +1,7 @@
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cmath>
+
+#include <gtest/gtest.h>
 
 #include "smidgen/base/temporary_folder.h"
 #include "smidgen/delta/merge/merge_checks_test.h"
@@ -33,13 +33,16 @@ TEST(ArceeFusionMerge, SortingGivesTheSame) {
   for (int64_t row = 0; row < rows; ++row) {
     const float *x = a.data() + row * columns, *y = b.data() + row * columns;
     double of_x = 0, of_y = 0, divergence = 0;
-    for (int64_t k = 0; k < columns; ++k) of_x += std::exp(double{x[k]}), of_y += std::exp(double{y[k]});
+    for (int64_t k = 0; k < columns; ++k)
+      of_x += std::exp(double{x[k]}), of_y += std::exp(double{y[k]});
     for (int64_t k = 0; k < columns; ++k) {
-      const double p = std::exp(double{y[k]}) / of_y + 1e-8, q = std::exp(double{x[k]}) / of_x + 1e-8;
+      const double p = std::exp(double{y[k]}) / of_y + 1e-8,
+                   q = std::exp(double{x[k]}) / of_x + 1e-8;
       divergence += p * std::log(p / q);
     }
     for (int64_t k = 0; k < columns; ++k)
-      importance[row * columns + k] = static_cast<float>(std::abs(double{y[k]} - x[k]) * divergence);
+      importance[row * columns + k] =
+          static_cast<float>(std::abs(double{y[k]} - x[k]) * divergence);
   }
   Values sorted = importance;
   std::sort(sorted.begin(), sorted.end());

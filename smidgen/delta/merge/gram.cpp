@@ -10,7 +10,7 @@ namespace smidgen {
 
 namespace {
 
-constexpr int64_t kStretch = 512;                      // values of every vector stay in L1
+constexpr int64_t kStretch = 512;                          // values of every vector stay in L1
 constexpr int64_t kColumnSums = (int64_t{128} << 20) / 8;  // doubles that column sums may take
 
 using Parts = std::span<const float* const>;

@@ -78,8 +78,8 @@ void Karcher::operator()(const Gram& gram, std::span<double> weights) const {
   for (size_t i = 0; i < n; ++i) weights[i] = share * unit[i];
   const double norm = gram.norm(weights);
   if (norm < tol) {
-    const size_t first = std::find_if(unit.begin(), unit.end(), [](double u) { return u != 0; }) -
-                         unit.begin();
+    const size_t first =
+        std::find_if(unit.begin(), unit.end(), [](double u) { return u != 0; }) - unit.begin();
     std::fill(weights.begin(), weights.end(), 0);
     weights[first] = unit[first];
   } else {

@@ -1,6 +1,6 @@
-#include <gtest/gtest.h>
-
 #include <cmath>
+
+#include <gtest/gtest.h>
 
 #include "smidgen/delta/merge/merge_checks_test.h"
 
@@ -25,8 +25,7 @@ Values scaled(Values x, double by) {
 TEST(KarcherMerge, OfTwoIsSlerpInTheMiddleWithTheMeanLength) {
   const Values a = normal_values(5000, 1);
   const Values b = scaled(normal_values(5000, 2), norm(a) / norm(normal_values(5000, 2)));
-  const MergeCase middle{
-      .method = "slerp", .inputs = {b}, .base = a, .shared = {{"t", .5}}};
+  const MergeCase middle{.method = "slerp", .inputs = {b}, .base = a, .shared = {{"t", .5}}};
   EXPECT_LT(relative_difference(merged(karcher({a, b})), merged(middle)), 1e-6);
   // Lengths only scale the result.
   EXPECT_LT(relative_difference(merged(karcher({a, scaled(b, 3)})), scaled(merged(middle), 2)),

@@ -36,9 +36,8 @@ class NearswapMethod : public MergeMethod {
   std::string summary() const override { return "The other model where it is close to the base"; }
   std::string source() const override { return "alchemonaut/QuartetAnemoi-70B-t0.0001"; }
   MergeTraits traits() const override {
-    return {.base = MergeTraits::Base::required,
-            .most = 1,
-            .missing = MergeTraits::Missing::copy_base};
+    return {
+        .base = MergeTraits::Base::required, .most = 1, .missing = MergeTraits::Missing::copy_base};
   }
   std::vector<MergeField> fields() const override {
     using enum MergeField::Kind;

@@ -30,8 +30,7 @@ void weigh(const Gram& gram, double t, std::span<double> weights) {
 
 GramPlan plan(const MergeTask& task) {
   using enum GramPlan::Along;
-  const auto vectors =
-      task.base ? GramPlan::Vectors::differences : GramPlan::Vectors::models;
+  const auto vectors = task.base ? GramPlan::Vectors::differences : GramPlan::Vectors::models;
   if (task.flag("nuslerp_flatten")) return {vectors, tensor};
   return {vectors, task.flag("nuslerp_row_wise") ? first : last};
 }

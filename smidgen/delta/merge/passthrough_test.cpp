@@ -11,9 +11,8 @@ TEST(PassthroughMerge, KeepsTheModelToTheBit) {
 }
 
 TEST(PassthroughMerge, Scales) {
-  EXPECT_EQ(
-      merged({.method = "passthrough", .inputs = {{1, -3}}, .by_input = {{{"scale", -.5}}}}),
-      (Values{-.5f, 1.5f}));
+  EXPECT_EQ(merged({.method = "passthrough", .inputs = {{1, -3}}, .by_input = {{{"scale", -.5}}}}),
+            (Values{-.5f, 1.5f}));
 }
 
 }  // namespace

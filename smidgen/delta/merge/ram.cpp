@@ -8,7 +8,9 @@ namespace {
 
 class RamMethod : public MergeMethod {
  public:
-  std::string summary() const override { return "Task vectors, averaged over the models that move"; }
+  std::string summary() const override {
+    return "Task vectors, averaged over the models that move";
+  }
   std::string source() const override { return "arXiv:2601.13572"; }
   MergeTraits traits() const override {
     return {.base = MergeTraits::Base::required, .deltas = true};
