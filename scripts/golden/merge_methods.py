@@ -20,19 +20,27 @@ def models(*shape, count=4, scale=0.1):
 
 
 # Tensors that cases share, by name: the base first, then the models.
-# Of equal magnitudes torch's sort, and so mergekit, keeps others on other processors: no data has any.
 DATA = {
     "spec": [torch.zeros(4), torch.tensor([1, -2, 0.5, 0.1]), torch.tensor([-3, -1, 0.4, 0])],
     "vector": models(11),
     "matrix": models(4, 6),
     "stack": models(2, 2, 3),
 }
+# Equal magnitudes. Not for methods that select: torch's sort, and so mergekit, keeps others on other processors.
+steps = torch.tensor([-0.5, -0.25, 0, 0.25, 0.5, 0.75])
+DATA["equals"] = [torch.zeros(6, 4)] + [steps[torch.randint(6, (6, 4))] for _ in range(3)]
+# Models a thousandth apart, and pairs that point nearly the same way and nearly opposite ways.
+start = torch.randn(5, 4)
+DATA["close"] = [(start + 1e-3 * torch.randn(5, 4)).mul(1e6).round().div(1e6) for _ in range(4)]
+DATA["opposite"] = [torch.zeros(5, 4), *DATA["close"][:2], -DATA["close"][2], torch.zeros(5, 4)]
+# Directions far enough apart that a mean of angles takes several steps.
+DATA["spread"] = [torch.zeros(4), *(torch.randn(3, 4).mul(1e4).round().div(1e4))]
 
 
-def case(method, data, *, models=2, base=True, shared=None, **by_input):
+def case(method, data, *, models=2, base=True, shared=None, exact=False, **by_input):
     """The first `models` of the data (or those of a list), with its base or without. A keyword is a parameter of each
-    model: a number for all, or a list."""
-    return dict(method=method, data=data, models=models, base=base, shared=shared or {}, by_input=by_input)
+    model: a number for all, or a list. Exact: mergekit's fp32 is too coarse for the case, so it gets fp64."""
+    return dict(method=method, data=data, models=models, base=base, shared=shared or {}, exact=exact, by_input=by_input)
 
 
 def task_vectors():
@@ -62,11 +70,68 @@ def task_vectors():
         yield case(method, "matrix", density=0.5, gamma=0.1, weight=1, shared={"rescale": True, "normalize": True, "lambda": 0.7})
 
 
-CASES = [case("linear", "matrix", models=3, base=False, weight=[0.2, 0.5, -0.1]), *task_vectors()]
+def on_the_sphere():
+    """What interpolates directions: near and far models, vectors of each direction, each parameter moved."""
+    for data in ("spec", "vector", "matrix", "stack", "close"):
+        yield case("slerp", data, models=1, shared={"t": 0.3}, exact=True)
+    for data, models in (("matrix", [1]), ("opposite", [2])):
+        yield case("slerp", data, models=models, shared={"t": 0.8}, exact=True)
+    lines = [{}, {"nuslerp_flatten": False}, {"nuslerp_flatten": False, "nuslerp_row_wise": True}]
+    for data, models in (("vector", 2), ("matrix", 2), ("stack", 2), ("close", 2), ("opposite", [2, 3]), ("opposite", [1, 4])):
+        for shared in lines:
+            for base in (False, True):
+                yield case("nuslerp", data, models=models, base=base, shared=shared, weight=[0.7, 0.5], exact=True)
+    yield case("nuslerp", "matrix", base=False, weight=[0.5, -0.5], exact=True)
+    yield case("nuslerp", "matrix", base=False, weight=[0.5, -0.1], exact=True)
+    for data, models in (("vector", 3), ("matrix", 3), ("close", 3), ("opposite", [1, 2, 4]), ("matrix", 1)):
+        weight = [0.7, 0.2, 0.4][: 3 if models != 1 else 1]
+        for base in (False, True):
+            yield case("multislerp", data, models=models, base=base, weight=weight, exact=True)
+    yield case("multislerp", "matrix", models=3, weight=[0.7, -0.2, 0.4], shared={"normalize_weights": False}, exact=True)
+    yield case("multislerp", "matrix", models=3, weight=[0.7, 0.2, 0.4], shared={"eps": 0.3}, exact=True)
+    yield case("multislerp", "opposite", models=[2, 3], weight=[0.7, 0.2], exact=True)
+    yield case("multislerp", "opposite", models=[2, 3], base=False, weight=1, shared={"eps": 0.1}, exact=True)
+    for data, models in (("spec", 2), ("vector", 3), ("matrix", 3), ("stack", 4), ("close", 3), ("opposite", [1, 2, 4])):
+        yield case("karcher", data, models=models, base=False, exact=True)
+    for shared in ({"max_iter": 1}, {"max_iter": 0}, {"tol": 0.05}, {"tol": 1e-9, "max_iter": 50}):
+        yield case("karcher", "spread", models=3, base=False, shared=shared, exact=True)
+    yield case("karcher", "opposite", models=[2, 3], base=False, exact=True)
+    yield case("model_stock", "spec", exact=True)
+    for data, models in (("vector", 3), ("matrix", 3), ("matrix", 2), ("stack", 4), ("close", 3), ("opposite", 3)):
+        for filter_wise in (False, True):
+            yield case("model_stock", data, models=models, shared={"filter_wise": filter_wise}, exact=True)
+
+
+def chosen_elements():
+    """What takes, averages or drops element by element."""
+    for t in (0.05, 0.5, -1):
+        yield case("nearswap", "matrix", models=1, shared={"t": t})
+    yield case("passthrough", "matrix", models=1, base=False)
+    yield case("passthrough", "matrix", models=1, base=False, scale=-0.3)
+    yield case("sce", "spec")
+    for data in ("vector", "matrix", "stack"):
+        yield case("sce", data, models=3)
+        yield case("sce", data, models=2, shared={"int8_mask": True})
+    for topk in (0.5, 0.3, 0.9, 0.01, 0):
+        yield case("sce", "matrix", models=3, shared={"select_topk": topk})
+        yield case("sce", "stack", models=4, shared={"select_topk": topk})
+    yield case("sce", "matrix", models=1, shared={"select_topk": 0.5})
+    yield case("sce", "close", models=3, shared={"select_topk": 0.5}, exact=True)
+    for data in ("vector", "matrix", "stack", "close"):
+        yield case("arcee_fusion", data, models=1, exact=True)
+    for data in ("matrix", "equals"):
+        for method in ("ram", "ramplus_tl"):
+            yield case(method, data, models=3)
+            yield case(method, data, models=4 if data == "matrix" else 1, shared={"epsilon": 0.09})
+    yield case("ramplus_tl", "equals", models=3, shared={"r": 0.7, "alpha": 0.05, "epsilon": 0.3})
+    yield case("ramplus_tl", "equals", models=3, shared={"r": 0.7, "alpha": 50, "epsilon": 0.3})
+
+
+CASES = [case("linear", "matrix", models=3, base=False, weight=[0.2, 0.5, -0.1]), *task_vectors(), *on_the_sphere(), *chosen_elements()]
 
 
 def result(c) -> torch.Tensor:
-    data = DATA[c["data"]]
+    data = [x.double() if c["exact"] else x for x in DATA[c["data"]]]
     chosen = range(1, c["models"] + 1) if isinstance(c["models"], int) else c["models"]
     ids = ([0] if c["base"] else []) + list(chosen)
     method = mergekit.merge_methods.get(c["method"])
