@@ -175,7 +175,8 @@ def data_row(name: str) -> str:
 
 
 print(f"""// What mergekit makes of small models by its deterministic methods.
-// Written by scripts/golden/merge_methods.py with mergekit 0.1.5; tests/parity/test_merge_methods.py makes it again.
+// Written by scripts/golden/merge_methods.py with mergekit 0.1.5;
+// tests/parity/test_merge_methods.py makes it again.
 #pragma once
 
 #include <map>
@@ -190,9 +191,11 @@ struct MergeData {{
   std::vector<float> base;
   std::vector<std::vector<float>> models;
 }};
+// clang-format off: a row a line, or the tables fill 1500
 inline const std::vector<MergeData> kMergeData = {{
 {chr(10).join(map(data_row, DATA))}
 }};
+// clang-format on
 
 struct Merged {{
   std::string method, data;
@@ -202,8 +205,10 @@ struct Merged {{
   std::vector<std::map<std::string, double>> by_input;  // one map: the same for all
   std::vector<float> values;
 }};
+// clang-format off
 inline const std::vector<Merged> kMerged = {{
 {chr(10).join(map(row, CASES))}
 }};
+// clang-format on
 
 }}  // namespace smidgen::golden""")

@@ -161,6 +161,11 @@ void write_values(Format format, int64_t n, const float* values, std::byte* byte
     std::memcpy(bytes, values, static_cast<size_t>(n) * sizeof(float));
   } else if (format == Format::bf16) {
     HWY_DYNAMIC_DISPATCH(NarrowBf16)(n, values, reinterpret_cast<uint16_t*>(bytes));
+  } else if (format == Format::f64) {
+    for (int64_t k = 0; k < n; ++k) {
+      const double wide = values[k];
+      std::memcpy(bytes + k * 8, &wide, sizeof wide);
+    }
   } else {
     const auto blocks = n / info(format).elements;
     from_f32(format, {values, static_cast<size_t>(n)},

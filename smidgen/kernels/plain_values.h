@@ -13,7 +13,8 @@ namespace smidgen {
 // f32, bf16 and f16 have vector code here; to_f32 and from_f32 (io) are their references, and take
 // every other format. NaN stays NaN, though not always with its bits.
 void read_values(Format format, const std::byte* bytes, int64_t n, float* out);
-// Throws as from_f32 does, with the tensor's name. bytes: n elements of `format`.
+// Throws as from_f32 does, with the tensor's name, but takes f64 too. bytes: n elements of
+// `format`.
 void write_values(Format format, int64_t n, const float* values, std::byte* bytes,
                   const char* name);
 

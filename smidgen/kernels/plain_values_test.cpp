@@ -66,6 +66,15 @@ TEST_P(PlainValues, WriteWhatTheReferenceWrites) {
   }
 }
 
+TEST_P(PlainValues, WriteDoublesThatReadBackAsTheSame) {
+  const std::vector<float> values = drawn(17, 6);
+  std::vector<std::byte> bytes(8 * 17);
+  write_values(Format::f64, 17, values.data(), bytes.data(), "w");
+  std::vector<float> back(17);
+  read_values(Format::f64, bytes.data(), 17, back.data());
+  EXPECT_EQ(back, values);
+}
+
 TEST_P(PlainValues, FindWhatIsNoNumber) {
   std::vector<float> x = drawn(67, 2);
   EXPECT_TRUE(all_finite(67, x.data()));

@@ -92,7 +92,7 @@ def test_other_shapes_are_named_before_anything_is_written(home, tmp_path):
 
 def test_kill_and_go_on(home, tmp_path):
     """A model of many shards, killed in the middle: the same call ends with the same bytes."""
-    text = merges.recipe("ties", merges.listed("a", "b", weight=0.5, density=0.4), base="base")
+    text = merges.recipe("ties", merges.listed(home / "a", home / "b", weight=0.5, density=0.4), base=home / "base")
     flags = {"shard_size": "3KB", "digests": smidgen.NO}
     assert merge(home, text, tmp_path / "whole", **flags).returncode == 0
     file = tmp_path / "out.yaml"
@@ -100,7 +100,7 @@ def test_kill_and_go_on(home, tmp_path):
     work = tmp_path / ".out.merging"
     killed = 0
     for _ in range(20):
-        process = smidgen.start("merge", file, tmp_path / "out", cwd=home, **flags)
+        process = smidgen.start("merge", file, tmp_path / "out", **flags)
         while process.poll() is None and len(list(work.glob("model-*.safetensors"))) < 3 + 3 * killed:
             time.sleep(0.001)
         if process.poll() is not None:

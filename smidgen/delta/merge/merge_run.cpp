@@ -44,6 +44,13 @@ class Stages {
 
   Json one(const MergeRecipe& recipe, const fs::path& out) {
     const double begin = now();
+    if (recipe.as_mergekit && recipe.dtype && *recipe.dtype != Format::f32)
+      throw Error(ErrorKind::unsupported, "only fp32 is computed as mergekit does so far",
+                  "smidgen: {compat: mergekit}", "dtype: float32, and out_dtype for the files");
+    if (recipe.tokenizer || !recipe.chat_template.empty())
+      throw Error(ErrorKind::unsupported,
+                  "tokenizers are not merged yet: the result has that of the base", recipe.file,
+                  "leave out tokenizer, tokenizer_source and chat_template");
     std::vector<std::shared_ptr<const Source>> sources;
     std::vector<ModelTensors> models;
     for (const ModelRef& model : models_of(recipe)) {
