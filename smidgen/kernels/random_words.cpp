@@ -15,6 +15,12 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
+#if HWY_TARGET == HWY_SCALAR
+// What GCC compiles for machines without vectors: one lane has no halves to exchange.
+size_t PhiloxBlocks(const PhiloxBlock&, uint64_t, size_t, uint32_t*) {
+  return 0;
+}
+#else
 // Whole vectors of the blocks [block, block + blocks); returns how many blocks it has written. A
 // lane of 64 bits holds one word of a block in its lower half, so that a multiplication of even
 // lanes gives the whole product; what is in the upper half does not matter.
@@ -48,6 +54,7 @@ size_t PhiloxBlocks(const PhiloxBlock& key, uint64_t block, size_t blocks, uint3
   }
   return done;
 }
+#endif
 
 }  // namespace HWY_NAMESPACE
 }  // namespace smidgen
