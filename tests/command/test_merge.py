@@ -59,6 +59,7 @@ REFUSED = {
     "no base": (merges.recipe("ties", merges.listed("a", "b", weight=1)), "base_model"),
     "no model": (LINEAR.replace("model: a", "model: nowhere"), "nowhere"),
     "not a number": (LINEAR.replace("0.5", ".nan"), "nan"),
+    "statistics": (LINEAR.replace("linear", "fisher"), "statistics"),
     "syntax": ("merge_method: [linear\n", "yaml"),
     "empty": ("", "yaml"),
 }
@@ -70,7 +71,7 @@ def test_refused_in_words(case, home, tmp_path):
     done = merge(home, text, tmp_path / "out")
     assert done.returncode in (1, 2), done.stderr
     assert done.stderr.startswith("error: ") and word in done.stderr.lower(), done.stderr
-    assert not (tmp_path / "out").exists()
+    assert [f.name for f in tmp_path.iterdir()] == ["out.yaml"]
 
 
 def test_output_inside_an_input(home, tmp_path):

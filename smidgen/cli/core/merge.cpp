@@ -1,5 +1,4 @@
 // smidgen merge: several models as one, by a recipe of mergekit's.
-#include <chrono>
 
 #include "smidgen/base/console.h"
 #include "smidgen/base/log.h"

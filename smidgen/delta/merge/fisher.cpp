@@ -2,7 +2,7 @@
 // in each model's posterior,
 //   theta = sum_i w_i F_i theta_i / sum_i w_i F_i,    F_i the diagonal of the Fisher matrix,
 // with max(F_i, floor) in its place, so that where no model is sure the plain mean comes out (the
-// authors' code has the same floor of 1e-6). F_i comes with the recipe (`statistics` of a model): a
+// authors' code has the same floor of 1e-6). F_i is MergeTask::statistics: of each model a
 // file with tensors of the model's names and shapes. Of a tensor that a file lacks the models count
 // by w_i alone.
 #include <algorithm>
@@ -18,7 +18,7 @@ class FisherMerge : public TensorMerge {
   explicit FisherMerge(const MergeTask& task) : floor_(static_cast<float>(task.value("floor"))) {
     if (!task.statistics)
       throw Error(ErrorKind::usage, "fisher needs statistics of every model", task.tensor,
-                  "give each model of the recipe `statistics: FILE`");
+                  "recipes cannot name them yet; programs set MergeTask::statistics");
     size_t with = 0;
     for (size_t i = 0; i < task.inputs; ++i) {
       const std::vector<int64_t> shape = task.statistics->shape(i);

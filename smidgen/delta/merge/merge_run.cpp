@@ -64,6 +64,7 @@ class Stages {
     for (const std::string& note : plan.notes) log_line(note);
     const uint64_t seed = run_.seed >= 0 ? static_cast<uint64_t>(run_.seed) : recipe.seed;
     for (PlannedTensor& tensor : plan.tensors) tensor.task.seed = seed;
+    check_values(plan);
     MergeFolderOptions options{.digests = run_.digests, .recipe_text = text_};
     options.merge.formats =
         output_formats(plan, sources, recipe.out_dtype ? recipe.out_dtype : recipe.dtype);
@@ -96,6 +97,19 @@ class Stages {
     for (size_t i = 0; i < formats.size(); ++i)
       sum += packed_bytes(formats[i], plan.tensors[i].task.shape).value_or(0);
     return sum;
+  }
+
+  // What a method refuses is found before anything is written.
+  static void check_values(const MergePlan& plan) {
+    const MergeMethod& method = merge_methods().find(plan.method);
+    if (method.traits().statistics)
+      throw Error(
+          ErrorKind::unsupported,
+          str(plan.method, " needs statistics of every model, and recipes cannot name them yet"),
+          "merge_method", "programs set MergeTask::statistics");
+    for (const PlannedTensor& tensor : plan.tensors) {
+      if (tensor.action == PlannedTensor::Action::merge) method.start(tensor.task);
+    }
   }
 
   static void require_outside(const std::string& model, const fs::path& out) {

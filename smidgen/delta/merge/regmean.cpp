@@ -3,8 +3,8 @@
 // x have the Gram matrix G_i = sum x x^T [in, in]:
 //   W = (sum_i w_i W_i G'_i) (sum_i w_i G'_i)^-1,   G' = alpha G + (1 - alpha) diag(G)
 // alpha below 1 keeps the sum invertible (the authors take 0.9 for T5, 0.95 for others). Tensors
-// without a Gram matrix are averaged with the weights w_i. Gram matrices come with the recipe
-// (`statistics` of a model): a file with tensors of the model's names and shape [in, in]. Memory:
+// without a Gram matrix are averaged with the weights w_i. Gram matrices are
+// MergeTask::statistics: for each model tensors of its names and shape [in, in]. Memory:
 // inputs + 2 matrices of [in, in] in fp64 while one tensor is merged.
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/linalg_solve.h>
@@ -22,7 +22,7 @@ class RegMeanMerge : public TensorMerge {
   explicit RegMeanMerge(const MergeTask& task) {
     if (!task.statistics)
       throw Error(ErrorKind::usage, "regmean needs statistics of every model", task.tensor,
-                  "give each model of the recipe `statistics: FILE`");
+                  "recipes cannot name them yet; programs set MergeTask::statistics");
     const double alpha = task.value("alpha");
     if (!(alpha >= 0 && alpha <= 1))
       throw Error(ErrorKind::usage, "alpha must lie in [0, 1]", task.tensor);
