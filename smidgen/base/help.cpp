@@ -143,11 +143,20 @@ void option(Page& page, const Json& node, const Json& registries) {
            description(node, registries));
 }
 
+const Json* field_of(const Json& fields, const std::string& name) {
+  for (const Json& node : fields) {
+    if (node["name"] == name) return &node;
+  }
+  return nullptr;
+}
+
 void options(Page& page, const Json& fields, const std::string& prefix,
-             const std::string& positional, const Json& registries,
+             const std::vector<std::string>& positional, const Json& registries,
              const std::map<std::string, std::string>& chosen) {
   for (const Json& node : fields) {
-    if (node["type"] != "group" && node["name"] != positional) option(page, node, registries);
+    const std::string name = node["name"];
+    const bool bare = std::find(positional.begin(), positional.end(), name) != positional.end();
+    if (node["type"] != "group" && !bare) option(page, node, registries);
   }
   for (const Json& node : fields) {
     const std::string name = node["name"];
@@ -155,7 +164,7 @@ void options(Page& page, const Json& fields, const std::string& prefix,
     if (node["type"] == "group") {
       page.heading(node.value("help", upper(name).substr(0, 1) + name.substr(1)) + " (" + path +
                    ")");
-      options(page, node["fields"], path, "", registries, chosen);
+      options(page, node["fields"], path, {}, registries, chosen);
     }
     if (node["type"] != "oneof") continue;
     const auto entry = chosen.find(path);
@@ -163,7 +172,7 @@ void options(Page& page, const Json& fields, const std::string& prefix,
     const Json& item = registries.at(node["registry"].get<std::string>()).at(entry->second);
     if (!item.contains("fields") || item["fields"].empty()) continue;
     page.heading(str("Options of --", kebab(name), " ", entry->second));
-    options(page, item["fields"], path, "", registries, chosen);
+    options(page, item["fields"], path, {}, registries, chosen);
   }
 }
 
@@ -187,28 +196,21 @@ std::string help_text(const Json& document, const std::string& verb,
   const Json& entry = document["verbs"][verb];
   const Json registries = document.value("registries", Json::object());
   const Json fields = entry.value("fields", Json::array());
-  const std::string positional = entry.value("positional", "");
+  const std::vector<std::string> positional = positional_fields(entry);
   Page page(style);
   std::string usage = "usage: smidgen " + verb;
-  if (!positional.empty()) {
-    bool required = false;
-    for (const Json& node : fields)
-      required |= node["name"] == positional && node.contains("required");
-    usage += required ? " " + upper(positional) : str(" [", upper(positional), "]");
-  } else if (!fields.empty()) {
-    usage += " [recipe.yaml]";
+  for (const std::string& name : positional) {
+    const Json& node = *field_of(fields, name);
+    const std::string word = upper(name) + (node["type"] == "list" ? "..." : "");
+    usage += node.contains("required") ? " " + word : str(" [", word, "]");
   }
-  page.line(usage +
-            (fields.size() > (positional.empty() ? 0 : 1) ? " [options] [key.path=value]" : ""));
+  if (positional.empty() && !fields.empty()) usage += " [recipe.yaml]";
+  page.line(usage + (fields.size() > positional.size() ? " [options] [key.path=value]" : ""));
   if (entry.contains("summary")) page.line("\n" + entry["summary"].get<std::string>());
-  if (!positional.empty()) {
-    for (const Json& node : fields) {
-      if (node["name"] != positional) continue;
-      page.heading("Argument");
-      page.row(upper(positional), description(node, registries));
-    }
-  }
-  if (fields.size() > (positional.empty() ? 0u : 1u)) {
+  if (!positional.empty()) page.heading(positional.size() == 1 ? "Argument" : "Arguments");
+  for (const std::string& name : positional)
+    page.row(upper(name), description(*field_of(fields, name), registries));
+  if (fields.size() > positional.size()) {
     page.heading("Options");
     options(page, fields, "", positional, registries, chosen);
   }

@@ -134,8 +134,7 @@ void check_document(const Json& document) {
         check_value(*leaf.node, leaf.node->at("default"), leaf.path, place, registries);
       }
     }
-    if (entry.contains("positional")) {
-      const std::string positional = entry["positional"];
+    for (const std::string& positional : positional_fields(entry)) {
       const auto is_it = [&](const Leaf& leaf) { return leaf.path == positional; };
       if (std::none_of(all.begin(), all.end(), is_it)) {
         throw Error(ErrorKind::mismatch, str("[", positional, "] is positional, but no field"),

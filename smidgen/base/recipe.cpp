@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <sstream>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/schema.h"
@@ -32,6 +33,13 @@ Origin Resolved::origin(const std::string& path) const {
 
 std::string Resolved::where(const std::string& path) const {
   return origin(path).text();
+}
+
+std::vector<std::string> positional_fields(const Json& verb) {
+  std::istringstream words(verb.value("positional", ""));
+  std::vector<std::string> names;
+  for (std::string name; words >> name;) names.push_back(name);
+  return names;
 }
 
 bool wants_help(const std::vector<std::string>& words) {
@@ -71,7 +79,7 @@ class Resolver {
       : document_(document), call_(call), leaves_(leaves(document, call.verb)) {
     verb_ = &document_["verbs"][call.verb];
     registries_ = document_.contains("registries") ? &document_["registries"] : nullptr;
-    if (verb_->contains("positional")) positional_ = (*verb_)["positional"];
+    positional_ = positional_fields(*verb_);
     split_words();
   }
 
@@ -182,13 +190,20 @@ class Resolver {
           words_.push_back({word.substr(0, equals), word.substr(equals + 1), true, false});
           continue;
         }
-        if (!positional_.empty() && ++bare > 1) {
-          throw Error(ErrorKind::usage, str("'", word, "' is one argument too many"), "",
-                      str(call_.verb, " takes one ", positional_));
-        }
-        words_.push_back({positional_.empty() ? "" : positional_, word, true, false});
+        words_.push_back({positional_.empty() ? "" : place_of(bare++, word), word, true, false});
       }
     }
+  }
+
+  // The field that the bare word number `at` sets. A list at the end takes all that follow.
+  const std::string& place_of(size_t at, const std::string& word) const {
+    if (at < positional_.size()) return positional_[at];
+    for (const Leaf& leaf : leaves_) {
+      if (leaf.path == positional_.back() && (*leaf.node)["type"] == "list") return leaf.path;
+    }
+    throw Error(
+        ErrorKind::usage, str("'", word, "' is one argument too many"), "",
+        str(call_.verb, " takes ", positional_.size() == 1 ? "one " : "", join(positional_)));
   }
 
   // Whether a flag stands alone. Where entries disagree about a leaf's type, the value decides
@@ -549,10 +564,12 @@ class Resolver {
       const bool given = setting != settings_.end() && !(node["type"] == "oneof");
       const bool empty = given && node.contains("required") && setting->second.value == "";
       if (node.contains("required") && (!given || empty)) {
-        const std::string flag = path == positional_ ? name : "--" + kebab(name);
+        const bool bare =
+            std::find(positional_.begin(), positional_.end(), path) != positional_.end();
+        const std::string flag = bare ? join(positional_, " ") : "--" + kebab(name);
         throw Error(ErrorKind::usage, str("[", path, "] must be set"),
                     empty ? setting->second.origin.text() : "",
-                    str(path == positional_ ? "usage: smidgen " + call_.verb + " " : "give ", flag,
+                    str(bare ? "usage: smidgen " + call_.verb + " " : "give ", flag,
                         node.contains("help") ? ": " + node["help"].get<std::string>() : ""));
       }
       // A choice that is not in chosen_ was unset on purpose or never had a default.
@@ -567,7 +584,7 @@ class Resolver {
   std::vector<Leaf> leaves_;
   const Json* verb_ = nullptr;
   const Json* registries_ = nullptr;
-  std::string positional_;
+  std::vector<std::string> positional_;
   std::vector<Word> words_;
   std::string recipe_file_;
   YamlNode recipe_;

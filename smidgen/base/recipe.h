@@ -67,11 +67,15 @@ struct Call {
   std::string recipe_text = {};  // a recipe in no file; used where the words name none
 };
 
+// The fields that bare words set, in order: those that a verb's "positional" names, with blanks
+// between them. Empty: a bare word is the recipe.
+std::vector<std::string> positional_fields(const Json& verb);
+
 // True when the words ask for help ("--help" or "-h" before "--").
 bool wants_help(const std::vector<std::string>& words);
 
 // Resolves a call. `--key value`, `--key=value`, `--flag` for booleans, `key.path=value`, `--recipe
-// F`; one bare word is the recipe, or the value of the verb's `positional` field. Errors: usage,
+// F`; one bare word is the recipe, or bare words are the verb's `positional` fields. Errors: usage,
 // with where and nearest names.
 Resolved resolve(const Json& document, const Call& call);
 

@@ -14,7 +14,7 @@ namespace smidgen {
 struct Verb {
   std::string name, summary;
   Json fields = Json::array();
-  std::string positional = {};    // the field that a bare word sets
+  std::string positional = {};    // the fields that bare words set
   Json examples = Json::array();  // [command, remark]
   void (*run)(const Invocation&) = nullptr;
 };

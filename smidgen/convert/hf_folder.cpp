@@ -93,6 +93,11 @@ void write_tokenizer(const ModelFiles& files, const Tokenizer* tokenizer, const 
 
 }  // namespace
 
+void write_tokenizer_files(const ModelFiles& files, const fs::path& folder) {
+  const bool gguf = files.kind == ModelFiles::Kind::gguf;
+  write_tokenizer(files, gguf ? load_tokenizer(files).get() : nullptr, folder);
+}
+
 void check_new_folder(const fs::path& out, bool replace) {
   std::error_code ignored;
   if (out.empty()) throw Error(ErrorKind::usage, "no folder to write to is given", "out");

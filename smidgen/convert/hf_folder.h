@@ -30,6 +30,9 @@ struct HfFolderOptions {
 void write_hf_folder(const Model& model, const ModelFiles& files, const fs::path& out,
                      const HfFolderOptions& options = {});
 
+// Tokenizer and chat template of `files` into `folder`, as write_hf_folder has them.
+void write_tokenizer_files(const ModelFiles& files, const fs::path& folder);
+
 // The check on `out` alone, for callers that want it before the work.
 void check_new_folder(const fs::path& out, bool replace = false);
 

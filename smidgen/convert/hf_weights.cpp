@@ -1,12 +1,12 @@
 #include "smidgen/convert/hf_weights.h"
 
-#include <iomanip>
 #include <map>
 
 #include <torch/torch.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/io/safetensors.h"
+#include "smidgen/io/sharded_writer.h"
 
 namespace smidgen {
 
@@ -66,13 +66,6 @@ void write_shard(const fs::path& path, const Shard& shard,
   SafetensorsWriter writer(path, std::move(specs));
   for (const TensorSpec& spec : writer.order()) append(writer, *by_name.at(spec.name), spec.format);
   writer.commit();
-}
-
-std::string shard_name(size_t number, size_t count) {
-  std::ostringstream name;
-  name << std::setfill('0') << "model-" << std::setw(5) << number << "-of-" << std::setw(5) << count
-       << ".safetensors";
-  return name.str();
 }
 
 }  // namespace

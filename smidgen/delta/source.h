@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "smidgen/base/json.h"
 #include "smidgen/io/model_files.h"
 #include "smidgen/io/tensor_view.h"
 
@@ -39,8 +40,9 @@ class Source {
   virtual std::optional<TensorView> stored(const SourceTensor& tensor) const = 0;
   // Lets go of the pages that reading these elements has brought into memory.
   virtual void release(const SourceTensor& tensor, int64_t begin, int64_t count) const = 0;
-  // Configuration, tokenizer and digest; null for tensors that belong to no model.
+  // Tokenizer, digest and so on; null for tensors that belong to no model.
   virtual const ModelFiles* files() const = 0;
+  virtual Json config() const { return nullptr; }  // HF's config.json, also for GGUF files
 
   const SourceTensor* find(const std::string& name) const;  // null when there is none
 };

@@ -61,6 +61,19 @@ struct TensorSpec {
   std::vector<int64_t> shape;
 };
 
+// What a file of these tensors is: its first bytes, and where each tensor's bytes go.
+struct SafetensorsLayout {
+  std::vector<TensorSpec> order;  // as they lie in the file
+  std::vector<uint64_t> offsets;  // of the tensors of `order`, in the file
+  std::string head;               // the length of the header, and the header
+  uint64_t size = 0;              // of the whole file
+};
+
+// Throws unsupported for a format that safetensors does not have, usage for a name that is reserved
+// or given twice and for a shape that cannot be. `path` is for messages.
+SafetensorsLayout layout_safetensors(const fs::path& path, std::vector<TensorSpec> tensors,
+                                     const Metadata& metadata = {{"format", "pt"}});
+
 // The same file written piece by piece, for tensors that never lie in memory together: declare all,
 // then append each tensor's bytes in order(). The file appears at commit().
 class SafetensorsWriter {
@@ -68,15 +81,15 @@ class SafetensorsWriter {
   SafetensorsWriter(const fs::path& path, std::vector<TensorSpec> tensors,
                     const Metadata& metadata = {{"format", "pt"}});
 
-  const std::vector<TensorSpec>& order() const { return order_; }
+  const std::vector<TensorSpec>& order() const { return layout_.order; }
   // The next bytes of tensor `name`, in pieces of any size. Out of turn or too many: assertion.
   void append(const std::string& name, std::span<const std::byte> bytes);
   void commit();
 
  private:
   void skip_finished();
+  SafetensorsLayout layout_;
   AtomicFile file_;
-  std::vector<TensorSpec> order_;
   size_t at_ = 0;         // the tensor under way
   uint64_t missing_ = 0;  // bytes it still needs
 };

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "smidgen/io/little_endian.h"
 #include "smidgen/io/safetensors.h"
@@ -38,8 +39,17 @@ uint64_t bytes_of(const TensorSpec& tensor, const fs::path& path) {
   return static_cast<uint64_t>(*bytes);
 }
 
-std::string header_text(const std::vector<TensorSpec>& order, const Metadata& metadata,
-                        const fs::path& path) {
+}  // namespace
+
+SafetensorsLayout layout_safetensors(const fs::path& path, std::vector<TensorSpec> tensors,
+                                     const Metadata& metadata) {
+  SafetensorsLayout layout;
+  std::sort(tensors.begin(), tensors.end(), [](const TensorSpec& a, const TensorSpec& b) {
+    return std::pair(rank(a.format), std::string_view(a.name)) <
+           std::pair(rank(b.format), std::string_view(b.name));
+  });
+  layout.order = std::move(tensors);
+  std::unordered_set<std::string_view> seen;
   std::string text = "{";
   if (!metadata.empty()) {
     text += "\"__metadata__\":{";
@@ -51,63 +61,55 @@ std::string header_text(const std::vector<TensorSpec>& order, const Metadata& me
     text += "}";
   }
   uint64_t at = 0;
-  for (const TensorSpec& tensor : order) {
-    const uint64_t end = at + bytes_of(tensor, path);
-    text += str(text.size() > 1 ? "," : "", json_string(tensor.name), ":{\"dtype\":\"",
-                info(tensor.format).safetensors, "\",\"shape\":[", join(tensor.shape, ","),
-                "],\"data_offsets\":[", at, ",", end, "]}");
-    at = end;
-  }
-  text += "}";
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  return text;
-}
-
-}  // namespace
-
-SafetensorsWriter::SafetensorsWriter(const fs::path& path, std::vector<TensorSpec> tensors,
-                                     const Metadata& metadata)
-    : file_(path), order_(std::move(tensors)) {
-  std::sort(order_.begin(), order_.end(), [](const TensorSpec& a, const TensorSpec& b) {
-    return std::pair(rank(a.format), std::string_view(a.name)) <
-           std::pair(rank(b.format), std::string_view(b.name));
-  });
-  std::unordered_map<std::string_view, Format> seen;
-  for (const TensorSpec& tensor : order_) {
-    if (tensor.name == "__metadata__" || !seen.emplace(tensor.name, tensor.format).second) {
+  for (const TensorSpec& tensor : layout.order) {
+    if (tensor.name == "__metadata__" || !seen.insert(tensor.name).second) {
       throw Error(ErrorKind::usage,
                   str("the tensor name '", tensor.name, "' is ",
                       tensor.name == "__metadata__" ? "reserved" : "given twice"),
                   path.string());
     }
+    const uint64_t end = at + bytes_of(tensor, path);
+    text += str(text.size() > 1 ? "," : "", json_string(tensor.name), ":{\"dtype\":\"",
+                info(tensor.format).safetensors, "\",\"shape\":[", join(tensor.shape, ","),
+                "],\"data_offsets\":[", at, ",", end, "]}");
+    layout.offsets.push_back(at);
+    at = end;
   }
-  const std::string text = header_text(order_, metadata, path);
-  std::string length;
-  append_bytes<uint64_t>(length, text.size());
-  file_.write(length);
-  file_.write(text);
-  if (!order_.empty()) missing_ = bytes_of(order_[0], path);
+  text += "}";
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  append_bytes<uint64_t>(layout.head, text.size());
+  layout.head += text;
+  for (uint64_t& offset : layout.offsets) offset += layout.head.size();
+  layout.size = layout.head.size() + at;
+  return layout;
+}
+
+SafetensorsWriter::SafetensorsWriter(const fs::path& path, std::vector<TensorSpec> tensors,
+                                     const Metadata& metadata)
+    : layout_(layout_safetensors(path, std::move(tensors), metadata)), file_(path) {
+  file_.write(layout_.head);
+  if (!order().empty()) missing_ = bytes_of(order()[0], path);
   skip_finished();
 }
 
 void SafetensorsWriter::skip_finished() {
-  while (at_ < order_.size() && missing_ == 0) {
-    if (++at_ < order_.size()) {
-      missing_ = static_cast<uint64_t>(*packed_bytes(order_[at_].format, order_[at_].shape));
+  while (at_ < order().size() && missing_ == 0) {
+    if (++at_ < order().size()) {
+      missing_ = static_cast<uint64_t>(*packed_bytes(order()[at_].format, order()[at_].shape));
     }
   }
 }
 
 void SafetensorsWriter::append(const std::string& name, std::span<const std::byte> bytes) {
   if (bytes.empty()) return;  // a tensor without elements is already done
-  SMIDGEN_ASSERT(at_ < order_.size() && order_[at_].name == name && bytes.size() <= missing_);
+  SMIDGEN_ASSERT(at_ < order().size() && order()[at_].name == name && bytes.size() <= missing_);
   file_.write(bytes);
   missing_ -= bytes.size();
   skip_finished();
 }
 
 void SafetensorsWriter::commit() {
-  SMIDGEN_ASSERT(at_ == order_.size());
+  SMIDGEN_ASSERT(at_ == order().size());
   file_.commit();
 }
 

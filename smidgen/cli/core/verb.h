@@ -14,7 +14,7 @@ struct CoreVerb {
   Json examples;        // [[command, remark], ...]
   Json (*describe)() = nullptr;
   void (*run)(const Invocation&) = nullptr;
-  std::string positional;  // field that a bare word sets; empty: a bare word is the recipe
+  std::string positional;  // fields that bare words set, "recipe out"; empty: one is the recipe
 };
 
 CoreVerb bench_verb();
@@ -25,6 +25,7 @@ CoreVerb export_verb();
 CoreVerb extract_verb();
 CoreVerb forward_verb();
 CoreVerb generate_verb();
+CoreVerb merge_verb();
 CoreVerb plan_verb();
 CoreVerb tune_verb();
 

@@ -8,6 +8,19 @@
 
 namespace smidgen {
 
+namespace {
+
+struct GivenStatistics : MergeStatistics {
+  explicit GivenStatistics(const MergeCase& c) : given(c.statistics) {}
+  std::vector<int64_t> shape(size_t input) const override { return given.at(input).first; }
+  void read(size_t input, int64_t begin, std::span<float> out) const override {
+    std::copy_n(given.at(input).second.begin() + begin, out.size(), out.begin());
+  }
+  std::vector<std::pair<std::vector<int64_t>, Values>> given;
+};
+
+}  // namespace
+
 Values merged(const MergeCase& c) {
   const MergeMethod& method = merge_methods().find(c.method);
   MergeTask task{.tensor = "w", .shape = c.shape, .inputs = c.inputs.size()};
@@ -16,6 +29,7 @@ Values merged(const MergeCase& c) {
   task.columns = task.shape.back();
   task.base = !c.base.empty();
   task.seed = c.seed;
+  if (!c.statistics.empty()) task.statistics = std::make_shared<GivenStatistics>(c);
   task.by_input = c.by_input;
   task.by_input.resize(task.inputs);
   task.shared = c.shared;
@@ -28,18 +42,18 @@ Values merged(const MergeCase& c) {
     }
   }
   Values result(static_cast<size_t>(task.elements));
-  const TensorPorts ports{.read =
-                              [&](size_t input, int64_t begin, std::span<float> out) {
-                                const Values& from =
-                                    input == task.inputs ? c.base : c.inputs.at(input);
-                                std::copy_n(from.begin() + begin, out.size(), out.begin());
-                              },
-                          .write =
-                              [&](int64_t begin, std::span<const float> values) {
-                                std::copy(values.begin(), values.end(), result.begin() + begin);
-                              },
-                          .done = [](int64_t, int64_t) {}};
-  merge_tensor(method.traits(), *method.start(task), task, ports);
+  const TensorPorts ports{
+      .read =
+          [&](size_t input, int64_t begin, std::span<float> out) {
+            const Values& from = input == task.inputs ? c.base : c.inputs.at(input);
+            std::copy_n(from.begin() + begin, out.size(), out.begin());
+          },
+      .write =
+          [&](const Chunk& chunk, std::span<const float> values) {
+            std::copy(values.begin(), values.end(), result.begin() + chunk.begin);
+          },
+      .done = [](int64_t, int64_t) {}};
+  merge_tensor(method.traits(), *method.start(task), {&task, ports});
   return result;
 }
 

@@ -13,8 +13,10 @@ namespace {
 // What one thread needs to hand chunks to a method.
 class Reader {
  public:
-  Reader(const MergeTraits& traits, const MergeTask& task, const TensorPorts& ports, int64_t chunk)
-      : task_(task), ports_(ports) {
+  Reader(const MergeTraits& traits, const TensorJob& job, int64_t most)
+      : task_(*job.task), ports_(job.ports) {
+    const MergeTask& task = task_;
+    const int64_t chunk = std::min(most, task.elements);
     const size_t models = task.inputs + (task.base ? 1 : 0);
     values_.resize(models * static_cast<size_t>(chunk));
     for (size_t i = 0; i < models; ++i) at_.push_back(values_.data() + i * chunk);
@@ -54,28 +56,39 @@ void for_chunks(const Cut& cut, int64_t tile, Visit&& visit) {
     visit(begin, std::min(cut.chunk, last - begin));
 }
 
-void reduce(int pass, const PassSize& size, const Cut& cut, const MergeTraits& traits,
-            TensorMerge& merge, const MergeTask& task, const TensorPorts& ports) {
-  std::vector<double> sums(static_cast<size_t>(cut.tiles()) * size.sums);
-  std::vector<uint64_t> counts(size.counts);
+// What a pass has collected.
+struct Collected {
+  std::vector<double> sums;
+  std::vector<uint64_t> counts;
+};
+
+// `first` is the number of the tensor's first tile.
+void reduce_tensor(int pass, const PassSize& size, const MergeTraits& traits,
+                   const TensorMerge& merge, const TensorJob& job, int64_t first_tile,
+                   Collected& collected) {
+  const Cut cut = Cut::of(job.task->elements, job.task->columns);
+  const size_t offset = collected.sums.size();
+  collected.sums.resize(offset + static_cast<size_t>(cut.tiles()) * size.sums);
+  collected.counts.resize(size.counts);
   std::mutex together;
   parallel_claims(cut.tiles(), 1, 1, [&](int64_t first, int64_t last) {
-    Reader reader(traits, task, ports, cut.chunk);
+    Reader reader(traits, job, cut.chunk);
     std::vector<uint32_t> mine(size.counts);
     std::vector<int64_t> cursors(merge.cursors());
     for (int64_t tile = first; tile < last; ++tile) {
       std::fill(cursors.begin(), cursors.end(), 0);
-      const Partial partial{{sums.data() + tile * size.sums, size.sums}, mine};
+      const Partial partial{
+          {collected.sums.data() + offset + static_cast<size_t>(tile) * size.sums, size.sums},
+          mine};
       for_chunks(cut, tile, [&](int64_t begin, int64_t count) {
-        merge.reduce(pass, reader.read(begin, count, tile, cursors), partial);
+        merge.reduce(pass, reader.read(begin, count, first_tile + tile, cursors), partial);
       });
       const int64_t begin = tile * cut.tile;
-      ports.done(begin, std::min(cut.tile, cut.elements - begin));
+      job.ports.done(begin, std::min(cut.tile, cut.elements - begin));
     }
     const std::lock_guard<std::mutex> lock(together);
-    for (size_t i = 0; i < mine.size(); ++i) counts[i] += mine[i];
+    for (size_t i = 0; i < mine.size(); ++i) collected.counts[i] += mine[i];
   });
-  merge.finish(pass, sums, counts);
 }
 
 }  // namespace
@@ -96,30 +109,45 @@ int64_t Cut::tiles() const {
   return (elements + tile - 1) / tile;
 }
 
-void merge_tensor(const MergeTraits& traits, TensorMerge& merge, const MergeTask& task,
-                  const TensorPorts& ports) {
-  if (task.elements == 0) return;
-  const Cut cut = Cut::of(task.elements, task.columns);
+void reduce_model(const MergeTraits& traits, TensorMerge& merge, std::span<const TensorJob> jobs) {
   for (int pass = 0;; ++pass) {
     const auto size = merge.pass_size(pass);
-    if (!size) break;
-    reduce(pass, *size, cut, traits, merge, task, ports);
+    if (!size) return;
+    Collected collected;
+    collected.counts.resize(size->counts);
+    int64_t tile = 0;
+    for (const TensorJob& job : jobs) {
+      reduce_tensor(pass, *size, traits, merge, job, tile, collected);
+      tile += Cut::of(job.task->elements, job.task->columns).tiles();
+    }
+    merge.finish(pass, collected.sums, collected.counts);
   }
+}
+
+void emit_tensor(const MergeTraits& traits, const TensorMerge& merge, const TensorJob& job,
+                 int64_t first_tile) {
+  const Cut cut = Cut::of(job.task->elements, job.task->columns);
   parallel_claims(cut.tiles(), 1, 1, [&](int64_t first, int64_t last) {
-    Reader reader(traits, task, ports, cut.chunk);
+    Reader reader(traits, job, cut.chunk);
     std::vector<int64_t> cursors(merge.cursors());
-    std::vector<float> out(static_cast<size_t>(std::min(cut.tile, cut.elements)));
+    std::vector<float> out(static_cast<size_t>(std::min(cut.chunk, cut.elements)));
     for (int64_t tile = first; tile < last; ++tile) {
       std::fill(cursors.begin(), cursors.end(), 0);
-      const int64_t start = tile * cut.tile;
       for_chunks(cut, tile, [&](int64_t begin, int64_t count) {
-        merge.emit(reader.read(begin, count, tile, cursors), out.data() + (begin - start));
+        const Chunk chunk = reader.read(begin, count, first_tile + tile, cursors);
+        merge.emit(chunk, out.data());
+        job.ports.write(chunk, {out.data(), static_cast<size_t>(count)});
       });
-      const int64_t count = std::min(cut.tile, cut.elements - start);
-      ports.write(start, {out.data(), static_cast<size_t>(count)});
-      ports.done(start, count);
+      const int64_t begin = tile * cut.tile;
+      job.ports.done(begin, std::min(cut.tile, cut.elements - begin));
     }
   });
+}
+
+void merge_tensor(const MergeTraits& traits, TensorMerge& merge, const TensorJob& job) {
+  if (job.task->elements == 0) return;
+  reduce_model(traits, merge, {&job, 1});
+  emit_tensor(traits, merge, job);
 }
 
 }  // namespace smidgen

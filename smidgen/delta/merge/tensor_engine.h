@@ -1,4 +1,4 @@
-// Runs a merge method over one tensor: cuts it into tiles and chunks, and calls its passes.
+// Runs a merge method over tensors: cuts them into tiles and chunks, and calls its passes.
 #pragma once
 
 #include <functional>
@@ -22,15 +22,25 @@ struct Cut {
 struct TensorPorts {
   // Elements from `begin` on of input i, or of the base where i is task.inputs.
   std::function<void(size_t input, int64_t begin, std::span<float> out)> read;
-  // A whole tile's result.
-  std::function<void(int64_t begin, std::span<const float> values)> write;
+  // What came of a chunk. Those of a tile come in order, on one thread.
+  std::function<void(const Chunk& chunk, std::span<const float> values)> write;
   // Called after each tile of each pass: its pages are not needed until the next one.
   std::function<void(int64_t begin, int64_t count)> done;
 };
 
+struct TensorJob {
+  const MergeTask* task = nullptr;
+  TensorPorts ports;
+};
+
 // Reads every input once for each pass. Memory: for each thread a chunk of every input (twice with
-// deltas) and a tile of the result; beside it what the method's passes collect.
-void merge_tensor(const MergeTraits& traits, TensorMerge& merge, const MergeTask& task,
-                  const TensorPorts& ports);
+// deltas) and of the result; beside it what the method's passes collect.
+void merge_tensor(const MergeTraits& traits, TensorMerge& merge, const TensorJob& job);
+
+// The passes of a method that looks at a whole model (MergeTraits::whole_model), over all tensors
+// as if they were one; then emit_tensor for each. Chunk::tile counts through.
+void reduce_model(const MergeTraits& traits, TensorMerge& merge, std::span<const TensorJob> jobs);
+void emit_tensor(const MergeTraits& traits, const TensorMerge& merge, const TensorJob& job,
+                 int64_t first_tile = 0);
 
 }  // namespace smidgen
