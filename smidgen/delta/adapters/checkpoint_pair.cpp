@@ -99,8 +99,9 @@ CheckpointPair::CheckpointPair(const Source& base, const Source& model,
   if (!head_.empty() || embedding_.empty()) return;
   if (head && !head->tied_to.empty()) {
     tied_head_ = head->name;
-  } else if (sites.empty() && model.files() && model.files()->config.is_object() &&
-             model.files()->config.value("tie_word_embeddings", false)) {
+  } else if (const Json config = model.config(); sites.empty() && config.is_object() &&
+                                                 config.contains("tie_word_embeddings") &&
+                                                 config["tie_word_embeddings"] == true) {
     tied_head_ = "lm_head";
   }
 }

@@ -44,8 +44,8 @@ bool any(const std::vector<Regex>& patterns, const std::string& path) {
 
 // PEFT wraps a model by its task.
 Json task_type(const Source& model) {
-  if (!model.files() || !model.files()->config.is_object()) return nullptr;
-  const Json& config = model.files()->config;
+  const Json config = model.config();
+  if (!config.is_object()) return nullptr;
   const auto classes = config.find("architectures");
   if (classes == config.end() || !classes->is_array() || classes->empty() ||
       !classes->front().is_string())
