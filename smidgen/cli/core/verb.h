@@ -19,8 +19,10 @@ struct CoreVerb {
 
 CoreVerb bench_verb();
 CoreVerb chat_verb();
+CoreVerb combine_verb();
 CoreVerb eval_verb();
 CoreVerb export_verb();
+CoreVerb extract_verb();
 CoreVerb forward_verb();
 CoreVerb generate_verb();
 CoreVerb merge_verb();
