@@ -26,9 +26,12 @@ std::string fingerprint(const MergePlan& plan,
               {"shard_bytes", options.shard_bytes},
               {"tensors", Json::array()},
               {"files", Json::array()}};
-  const auto place = [](const PlannedInput& input) { return Json::array({input.model, input.tensor}); };
+  const auto place = [](const PlannedInput& input) {
+    return Json::array({input.model, input.tensor});
+  };
   for (const PlannedTensor& t : plan.tensors) {
-    Json tensor = Json::array({t.task.tensor, t.task.shape, std::string(to_string(t.format)), t.task.seed});
+    Json tensor =
+        Json::array({t.task.tensor, t.task.shape, std::string(to_string(t.format)), t.task.seed});
     tensor.push_back(t.task.shared);
     tensor.push_back(t.task.by_input);
     for (const PlannedInput& input : t.inputs) tensor.push_back(place(input));
@@ -106,8 +109,8 @@ Json merge_into_folder(const MergePlan& plan,
   write_configuration(plan, donor, work.path());
   write_tokenizer_files(*donor.files(), work.path());
   write_file(work.path() / "mergekit_config.yml", options.recipe_text);
-  write_file(work.path() / "README.md", merge_card(plan, sources, options.recipe_text,
-                                                   outcome.statistics, options.digests));
+  write_file(work.path() / "README.md",
+             merge_card(plan, sources, options.recipe_text, outcome.statistics, options.digests));
   Json result = {{"out", out.string()},
                  {"method", plan.method},
                  {"tensors", plan.tensors.size()},

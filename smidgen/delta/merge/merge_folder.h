@@ -19,8 +19,8 @@ struct MergeFolderOptions {
 };
 
 // The folder `out` appears whole: until then everything lies in .NAME.merging beside it. A run that
-// was killed, or that ran out of disk, leaves its finished shards there; the same call goes on after
-// them, and another plan starts anew with a note. Two runs at once: the second gets an Error
+// was killed, or that ran out of disk, leaves its finished shards there; the same call goes on
+// after them, and another plan starts anew with a note. Two runs at once: the second gets an Error
 // resource. Returns {"out", "tensors", "shards", "kept", "norm", "moved", ...}.
 Json merge_into_folder(const MergePlan& plan,
                        const std::vector<std::shared_ptr<const Source>>& sources,

@@ -1,14 +1,15 @@
 #include "smidgen/delta/merge/merge_models.h"
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/threads.h"
 #include "smidgen/delta/merge/statistics.h"
 #include "smidgen/delta/merge/tensor_engine.h"
-#include "smidgen/io/quantise.h"
 #include "smidgen/io/sharded_writer.h"
+#include "smidgen/kernels/plain_values.h"
 
 namespace smidgen {
 
@@ -30,13 +31,10 @@ Place find(const Sources& sources, const PlannedInput& input) {
 }
 
 void require_finite(std::span<const float> values, const Place& place) {
-  // x - x is 0 for every number and NaN for what is none.
-  float sum = 0;
-  for (const float x : values) sum += x - x;
-  if (sum == 0) return;
+  if (all_finite(static_cast<int64_t>(values.size()), values.data())) return;
   throw Error(ErrorKind::data,
               str("tensor ", place.tensor->name, " holds values that are no numbers"),
-              place.source->label(), "smidgen diff shows where; merging would spread them");
+              place.source->label(), "merging would spread them");
 }
 
 // One tensor on its way from the sources to the writer.
@@ -78,12 +76,13 @@ class TensorRun {
     thread_local std::vector<std::byte> bytes;
     const auto wanted = static_cast<size_t>(info(planned_.format).bytes) * values.size();
     bytes.resize(wanted);
-    from_f32(planned_.format, values, bytes, planned_.task.tensor);
+    write_values(planned_.format, chunk.count, values.data(), bytes.data(),
+                 planned_.task.tensor.c_str());
     writer_.write(number_, static_cast<uint64_t>(chunk.begin * info(planned_.format).bytes), bytes);
     if (sums_.empty()) return;
     const size_t tile = static_cast<size_t>(chunk.begin / cut_.tile);
-    statistics_.observe(chunk, values, {sums_.data() + tile * statistics_.size(),
-                                        statistics_.size()});
+    statistics_.observe(chunk, values,
+                        {sums_.data() + tile * statistics_.size(), statistics_.size()});
   }
 
   const PlannedTensor& planned_;
@@ -117,8 +116,8 @@ void copy(const PlannedTensor& planned, const Sources& sources, const ShardedWri
     const auto count = static_cast<size_t>(std::min(cut.chunk, elements - begin));
     place.source->read(*place.tensor, begin, std::span(values).first(count));
     const auto part = std::span(bytes).first(count * size);
-    from_f32(planned.format, std::span<const float>(values).first(count), part,
-             planned.task.tensor);
+    write_values(planned.format, static_cast<int64_t>(count), values.data(), part.data(),
+                 planned.task.tensor.c_str());
     writer.write(number, static_cast<uint64_t>(begin) * size, part);
     place.source->release(*place.tensor, begin, static_cast<int64_t>(count));
   }
@@ -133,6 +132,39 @@ class Merger {
         options_(options),
         method_(merge_methods().find(plan.method)),
         traits_(method_.traits()) {}
+
+  // The passes of a method that looks at the whole model, before any shard.
+  void look(const ShardedWriter& writer) {
+    if (!traits_.whole_model) return;
+    std::vector<size_t> order;
+    MergeTask all;
+    for (size_t i = 0; i < plan_.tensors.size(); ++i) {
+      const PlannedTensor& tensor = plan_.tensors[i];
+      if (tensor.copy || tensor.task.elements == 0) continue;
+      order.push_back(i);
+      const int64_t elements = all.elements + tensor.task.elements;
+      all = tensor.task;
+      all.elements = elements;
+    }
+    if (order.empty()) return;
+    all.tensor = "the whole model";
+    // The order of files is no property of a model.
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      return plan_.tensors[a].task.tensor < plan_.tensors[b].task.tensor;
+    });
+    whole_ = method_.start(all);
+    std::vector<std::unique_ptr<TensorRun>> runs;
+    std::vector<TensorJob> jobs;
+    int64_t tile = 0;
+    for (const size_t number : order) {
+      const PlannedTensor& tensor = plan_.tensors[number];
+      runs.push_back(std::make_unique<TensorRun>(tensor, sources_, writer, number, false));
+      jobs.push_back(runs.back()->job());
+      first_tile_[number] = tile;
+      tile += Cut::of(tensor.task.elements, tensor.task.columns).tiles();
+    }
+    reduce_model(traits_, *whole_, jobs);
+  }
 
   void merge_shard(const ShardedWriter& writer, size_t shard, Json& statistics) {
     // Large tensors one after the other on all threads, then the small ones side by side.
@@ -159,8 +191,11 @@ class Merger {
       copy(planned, sources_, writer, number);
     } else {
       TensorRun run(planned, sources_, writer, number, options_.statistics);
-      const auto merge = method_.start(planned.task);
-      merge_tensor(traits_, *merge, run.job());
+      if (whole_ && planned.task.elements > 0) {
+        emit_tensor(traits_, *whole_, run.job(), first_tile_.at(number));
+      } else {
+        merge_tensor(traits_, *method_.start(planned.task), run.job());
+      }
       found = run.statistics();
     }
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -174,6 +209,8 @@ class Merger {
   const MergeOptions& options_;
   const MergeMethod& method_;
   const MergeTraits traits_;
+  std::unique_ptr<TensorMerge> whole_;
+  std::map<size_t, int64_t> first_tile_;  // of each tensor, where the method counts through
   std::mutex mutex_;
   int64_t written_ = 0;
 };
@@ -191,12 +228,14 @@ MergeOutcome merge_weights(const MergePlan& plan, const Sources& sources, const 
     if (!writer.finished(shard)) missing += writer.bytes(shard);
   }
   if (const uint64_t free = free_space(folder); free < missing) {
-    throw Error(ErrorKind::resource,
-                str("the result takes ", bytes_str(missing), ", and ", bytes_str(free), " are free"),
-                folder.string(), "make room, or write elsewhere");
+    throw Error(
+        ErrorKind::resource,
+        str("the result takes ", bytes_str(missing), ", and ", bytes_str(free), " are free"),
+        folder.string(), "make room, or write elsewhere");
   }
   MergeOutcome outcome{.shards = writer.shards()};
   Merger merger(plan, sources, options);
+  merger.look(writer);
   for (size_t shard = 0; shard < writer.shards(); ++shard) {
     const fs::path notes = folder / str(".", shard_name(shard + 1, writer.shards()), ".json");
     if (writer.finished(shard) && path_exists(notes)) {

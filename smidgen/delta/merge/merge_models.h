@@ -12,7 +12,7 @@ namespace smidgen {
 
 struct MergeOptions {
   uint64_t shard_bytes = 5'000'000'000;
-  bool statistics = true;                   // of each tensor, in the result of merge_models
+  bool statistics = true;                    // of each tensor, in the result of merge_models
   std::function<void(int64_t bytes)> wrote;  // called after each tensor, with all bytes so far
 };
 

@@ -30,9 +30,9 @@ struct PlannedTensor {
 
 struct MergePlan {
   std::string method;
-  std::vector<std::string> models;     // as open_source takes them
-  std::vector<PlannedTensor> tensors;  // in the order of the output
-  size_t donor = 0;                    // the model whose configuration and tokenizer are taken
+  std::vector<std::string> models;       // as open_source takes them
+  std::vector<PlannedTensor> tensors;    // in the order of the output
+  size_t donor = 0;                      // the model whose configuration and tokenizer are taken
   Json config_changes = Json::object();  // keys of config.json: layers, dtype, tie_word_embeddings
   std::vector<std::string> notes;        // one line each, for the user
 };

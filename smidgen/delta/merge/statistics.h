@@ -17,8 +17,9 @@ class TensorStatistics {
   // Sums of one tile live in `sums`, size() of them.
   size_t size() const { return 3 + inputs_; }
   void observe(const Chunk& chunk, std::span<const float> result, std::span<double> sums) const;
-  // {"norm": |y - r| (Frobenius), "moved": share of elements with y != r, "disputed": share on which
-  // some inputs lie above r and others below, "inputs": |x_i - r|}. `sums` are [tiles, size()].
+  // {"norm": |y - r| (Frobenius), "moved": share of elements with y != r, "disputed": share on
+  // which some inputs lie above r and others below, "inputs": |x_i - r|}. `sums` are [tiles,
+  // size()].
   Json finish(std::span<const double> sums, int64_t elements) const;
 
  private:

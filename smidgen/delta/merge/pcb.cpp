@@ -1,0 +1,9 @@
+#include "smidgen/delta/merge/pcb_merge.h"
+
+namespace smidgen {
+
+std::unique_ptr<const MergeMethod> make_pcb_merge_method() {
+  return make_pcb(PcbVariant::script);
+}
+
+}  // namespace smidgen
