@@ -1,5 +1,7 @@
 #include "smidgen/delta/diff/key_difference.h"
 
+#include <algorithm>
+
 #include "smidgen/base/str.h"
 
 namespace smidgen {

@@ -34,8 +34,8 @@ TEST(DeltaSums, OfFactorsAreThoseOfTheProduct) {
 }
 
 TEST(DeltaSums, ZerosHaveNoSign) {
-  const DenseDelta a{at::tensor({{1.f, -1.f, 0.f, 2.f, -0.f}})};
-  const DenseDelta b{at::tensor({{3.f, 1.f, 5.f, 0.f, -1.f}})};
+  const DenseDelta a{at::tensor({1.f, -1.f, 0.f, 2.f, -0.f}).view({1, -1})};
+  const DenseDelta b{at::tensor({3.f, 1.f, 5.f, 0.f, -1.f}).view({1, -1})};
   const SignCount signs = compare_signs(a, b);
   EXPECT_EQ(signs.both, 2);
   EXPECT_EQ(signs.agree, 1);
