@@ -81,7 +81,7 @@ def standard(node: dict) -> str:
 def row(node: dict, registries: dict, positional: str) -> tuple[str, str, str]:
     notes = ", ".join(n for n in (bounds(node), node.get("unit", "")) if n)
     text = node.get("help", "").replace("|", "\\|") + (f" ({notes})" if notes else "")
-    if node["name"] == positional:
+    if node["name"] in positional.split():
         return node["name"].upper(), standard(node), text
     return f"--{kebab(node['name'])}{placeholder(node, registries)}", standard(node), text
 

@@ -25,15 +25,16 @@ struct Invocation {
 };
 
 struct CoreApi {
-  static constexpr int kVersion = 1;
+  static constexpr int kVersion = 2;
   int version = kVersion;
   // {"verbs": {"tune": {"summary", "fields": describe<TuneConfig>(), "examples": [[command,
-  // remark], ...]}, ...},
+  // remark], ...], "answers": true where exit code 1 is an answer and 2 every failure}, ...},
   //  "registries": {"method": {"lora": {"summary", "fields": describe<LoraConfig>(), ...more for
   //  list}}, "format": ...}}
   Json (*schema)() = nullptr;
-  // Runs a verb to its end. Throws Error; interrupted ones carry ErrorKind::interrupted.
-  void (*run)(const Invocation&) = nullptr;
+  // Runs a verb to its end and gives the exit code: 0, or what a verb that answers with it says
+  // (see CoreVerb::answer). Throws Error; interrupted ones carry ErrorKind::interrupted.
+  int (*run)(const Invocation&) = nullptr;
 };
 
 }  // namespace smidgen

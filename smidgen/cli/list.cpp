@@ -34,7 +34,8 @@ Json rows_of(const Json& table) {
   for (const auto& [name, entry] : table.items()) {
     Json row = {{"name", name}};
     for (const auto& [key, value] : entry.items()) {
-      if (key != "fields" && key != "examples" && key != "positional") row[key] = value;
+      if (key != "fields" && key != "examples" && key != "positional" && key != "answers")
+        row[key] = value;
     }
     rows.push_back(std::move(row));
   }

@@ -1,4 +1,5 @@
 // smidgen <verb> [recipe.yaml] [--flag value] [key.path=value]
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -49,11 +50,11 @@ HelpStyle help_style() {
               did_you_mean(verb, names, str("known: ", join(names))));
 }
 
-void run_verb(Call call) {
+int run_verb(Call call) {
   if (!document()["verbs"].contains(call.verb)) unknown_verb(call.verb);
   if (wants_help(call.words)) {
     print_text(help_text(document(), call.verb, chosen_entries(document(), call), help_style()));
-    return;
+    return 0;
   }
   Invocation invocation{call.verb, resolve(document(), call), {}, 1, {}};
   const Json& common = invocation.recipe.common;
@@ -64,16 +65,28 @@ void run_verb(Call call) {
       common["threads"].is_null() ? default_threads() : common["threads"].get<int>();
   for (const std::string& note : invocation.recipe.notes) log_note(note);
   for (const Verb& verb : own_verbs()) {
-    if (verb.name == call.verb) return verb.run(invocation);
+    if (verb.name != call.verb) continue;
+    verb.run(invocation);
+    return 0;
   }
   invocation.recipe.common["threads"] = invocation.threads;
   invocation.yaml = to_yaml(document(), invocation.recipe);
   set_core_environment(invocation.threads);
   install_signals();
-  load_core().run(invocation);
+  return load_core().run(invocation);
 }
 
-int report(const Error& error, bool json) {
+// Whether exit code 1 is an answer of this verb, as it is of diff: then a failure is a 2.
+bool answers(const std::vector<std::string>& words) {
+  try {
+    const Json& verbs = document()["verbs"];
+    return !words.empty() && verbs.contains(words[0]) && verbs[words[0]].value("answers", false);
+  } catch (const Error&) {
+    return false;  // of the document itself, which is what is reported
+  }
+}
+
+int report(const Error& error, bool json, int failure = 1) {
   const bool colour = console().mode().colour;
   console().live("");
   std::string text;
@@ -90,7 +103,8 @@ int report(const Error& error, bool json) {
       text += str(colour ? "\033[36mhint: \033[0m" : "hint: ", error.hint(), "\n");
   }
   (void)std::fwrite(text.data(), 1, text.size(), stderr);
-  return error.kind() == ErrorKind::interrupted ? interrupted_exit_code() : exit_code(error.kind());
+  if (error.kind() == ErrorKind::interrupted) return interrupted_exit_code();
+  return std::max(failure, exit_code(error.kind()));
 }
 
 int run(std::vector<std::string> words) {
@@ -106,19 +120,20 @@ int run(std::vector<std::string> words) {
                   "smidgen --help lists the verbs");
     }
     Call call{words[0], {words.begin() + 1, words.end()}, {}};
-    run_verb(std::move(call));
-    return 0;
+    return run_verb(std::move(call));
   } catch (const Error& error) {
-    return report(error, json);
+    return report(error, json, answers(words) ? 2 : 1);
   } catch (const std::bad_alloc&) {
     return report(
-        Error(ErrorKind::resource, "out of memory", "", "smidgen doctor shows the limits"), json);
+        Error(ErrorKind::resource, "out of memory", "", "smidgen doctor shows the limits"), json,
+        answers(words) ? 2 : 1);
   } catch (const std::filesystem::filesystem_error& error) {
-    return report(Error(ErrorKind::resource, error.code().message(), error.path1().string()), json);
+    return report(Error(ErrorKind::resource, error.code().message(), error.path1().string()), json,
+                  answers(words) ? 2 : 1);
   } catch (const std::exception& error) {
     return report(Error(ErrorKind::unsupported, str("unexpected: ", error.what()), "",
                         "this should not happen; please report it with the command"),
-                  json);
+                  json, answers(words) ? 2 : 1);
   }
 }
 

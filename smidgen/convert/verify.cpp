@@ -10,16 +10,27 @@ namespace smidgen {
 
 namespace {
 
-constexpr const char* kText =
-    "In 1969 the first people walked on the moon. \"It's 384,400 km away,\" she said; def f(x):\n"
-    "    return x ** 2  # na\u00efve\n\nQ: What is 17 + 25?\nA: 42.";
 constexpr int64_t kMostTokens = 256;
 
-// Ids of the text, or a run of them where the model has no tokenizer.
-std::vector<int32_t> ids_for(const Model& model, const Tokenizer* tokenizer) {
+at::Tensor logits(const Model& model, std::span<const int32_t> ids, int slot) {
+  const Stream stream = make_stream(ids, slot);
+  return model.logits(model.forward(stream), *stream.rows).to(at::kFloat);
+}
+
+std::shared_ptr<const Tokenizer> tokenizer_of(const ModelFiles& files) {
+  return has_tokenizer(files) ? load_tokenizer(files) : nullptr;
+}
+
+}  // namespace
+
+const char* const kVerificationText =
+    "In 1969 the first people walked on the moon. \"It's 384,400 km away,\" she said; def f(x):\n"
+    "    return x ** 2  # na\u00efve\n\nQ: What is 17 + 25?\nA: 42.";
+
+std::vector<int32_t> verification_ids(const Model& model, const Tokenizer* tokenizer) {
   std::vector<int32_t> ids;
   if (tokenizer) {
-    ids = tokenizer->encode(kText);
+    ids = tokenizer->encode(kVerificationText);
   } else {
     for (int32_t i = 0; i < 64; ++i)
       ids.push_back(static_cast<int32_t>((1 + 37 * i) % model.vocabulary()));
@@ -29,25 +40,19 @@ std::vector<int32_t> ids_for(const Model& model, const Tokenizer* tokenizer) {
   return ids;
 }
 
-std::shared_ptr<const Tokenizer> tokenizer_of(const ModelFiles& files) {
-  return has_tokenizer(files) ? load_tokenizer(files) : nullptr;
-}
-
-at::Tensor logits(const Model& model, std::span<const int32_t> ids) {
-  const Stream stream = make_stream(ids);
-  return model.logits(model.forward(stream), *stream.rows).to(at::kFloat);
-}
-
-}  // namespace
-
 Json Verification::to_json() const {
   return {{"positions", positions}, {"max_abs", max_abs},   {"relative", relative},
           {"mean_kl", mean_kl},     {"same_top", same_top}, {"lossless", lossless}};
 }
 
-Verification compare(const Model& before, const Model& after, std::span<const int32_t> ids) {
+Verification compare(const Model& before, const Model& after, std::span<const int32_t> ids,
+                     int slot_before, int slot_after) {
   torch::NoGradGuard no_grad;
-  const at::Tensor z = logits(before, ids), other = logits(after, ids);
+  if (before.vocabulary() != after.vocabulary()) {
+    throw Error(ErrorKind::mismatch, str("one model has ", before.vocabulary(),
+                                         " logits a position, the other ", after.vocabulary()));
+  }
+  const at::Tensor z = logits(before, ids, slot_before), other = logits(after, ids, slot_after);
   Verification v;
   v.positions = z.size(0);
   v.max_abs = (z - other).abs().max().item<double>();
@@ -62,13 +67,13 @@ Verification verify(const Model& model, const ModelFiles& files, const fs::path&
                     bool lossless) {
   const ModelFiles written = open_model(out.string());
   const auto before = tokenizer_of(files), after = tokenizer_of(written);
-  if (before && after && before->encode(kText) != after->encode(kText)) {
+  if (before && after && before->encode(kVerificationText) != after->encode(kVerificationText)) {
     throw Error(ErrorKind::mismatch, "the written tokenizer gives other ids for the text",
                 out.string());
   }
   const std::unique_ptr<Model> reloaded =
       load_model(written, {.dtype = "fp32", .base_format = "stored"});
-  Verification v = compare(model, *reloaded, ids_for(model, before.get()));
+  Verification v = compare(model, *reloaded, verification_ids(model, before.get()));
   v.lossless = lossless;
   return v;
 }

@@ -27,7 +27,14 @@ struct Verification {
 // What a lossless copy may differ by, relative: fp32 products in another order of rows.
 inline constexpr double kLosslessBound = 1e-5;
 
-Verification compare(const Model& before, const Model& after, std::span<const int32_t> ids);
+// `slot`: what the rows of each model see. Throws mismatch where the vocabularies are not equally
+// large.
+Verification compare(const Model& before, const Model& after, std::span<const int32_t> ids,
+                     int slot_before = 0, int slot_after = 0);
+
+// The fixed text, and its ids; a run of ids where the model has no tokenizer.
+extern const char* const kVerificationText;
+std::vector<int32_t> verification_ids(const Model& model, const Tokenizer* tokenizer);
 
 // Opens `out`, which holds the model, and compares it with `model` on a fixed text, in fp32
 // arithmetic. Neither needs to fit into memory: `out` is read as `stored`. Throws mismatch where

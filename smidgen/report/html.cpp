@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "smidgen/base/error.h"
+#include "smidgen/report/page_style.h"
 
 namespace smidgen {
 
@@ -163,6 +164,20 @@ std::string html_table(const std::vector<Column>& columns,
     out += "</tr>\n";
   }
   return out + "</tbody>\n</table></div>\n";
+}
+
+std::string html_page(const std::string& title, const std::string& body) {
+  return "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta "
+         "name=\"generator\" content=\"smidgen\">\n"
+         // Nothing a data file smuggles in could load or run, even if an escape were missing.
+         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
+         "'unsafe-inline'; img-src data:\">\n"
+         "<link rel=\"icon\" href=\"data:,\">\n<title>" +
+         escape_html(title) + "</title>\n<style>" + std::string(kPageStyle) +
+         "</style>\n</head>\n<body>\n<main>\n<h1>" + escape_html(title) + "</h1>\n" + body +
+         "<footer>Written by smidgen. This file is complete: it loads "
+         "nothing.</footer>\n</main>\n</body>\n</html>\n";
 }
 
 }  // namespace smidgen

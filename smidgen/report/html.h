@@ -26,6 +26,9 @@ struct Column {
   bool number = false;  // right-aligned, tabular figures
 };
 
+// A whole page that needs neither network nor script. `title` is text, `body` is HTML.
+std::string html_page(const std::string& title, const std::string& body);
+
 // Cells are HTML: the caller has passed them through escape_html. Asserts that every row has one
 // cell per column.
 std::string html_table(const std::vector<Column>& columns,

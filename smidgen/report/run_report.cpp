@@ -6,7 +6,6 @@
 
 #include "smidgen/base/str.h"
 #include "smidgen/report/html.h"
-#include "smidgen/report/page_style.h"
 #include "smidgen/report/svg.h"
 
 namespace smidgen {
@@ -269,26 +268,14 @@ std::string environment(const RunReport& report) {
 }  // namespace
 
 std::string render(const RunReport& report) {
-  const std::string title = report.title.empty() ? "Run report" : report.title;
-  std::string out =
-      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta "
-      "name=\"generator\" content=\"smidgen\">\n"
-      // Nothing a data file smuggles in could load or run, even if an escape were missing.
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
-      "'unsafe-inline'; img-src data:\">\n"
-      "<link rel=\"icon\" href=\"data:,\">\n<title>" +
-      escape_html(title) + "</title>\n<style>" + std::string(kPageStyle) +
-      "</style>\n</head>\n<body>\n<main>\n<h1>" + escape_html(title) + "</h1>\n";
+  std::string body;
   if (!report.generated_at.empty())
-    out += "<p class=\"when\">" + escape_html(report.generated_at) + "</p>\n";
-  out += headline(report) + warnings(report) + facts(report.summary) + "<h2>Curves</h2>\n" +
-         charts(report);
-  out += samples(report) + first_batch(report) + trainables(report) + recipe(report) +
-         environment(report);
-  return out +
-         "<footer>Written by smidgen. This file is complete: it loads "
-         "nothing.</footer>\n</main>\n</body>\n</html>\n";
+    body += "<p class=\"when\">" + escape_html(report.generated_at) + "</p>\n";
+  body += headline(report) + warnings(report) + facts(report.summary) + "<h2>Curves</h2>\n" +
+          charts(report);
+  body += samples(report) + first_batch(report) + trainables(report) + recipe(report) +
+          environment(report);
+  return html_page(report.title.empty() ? "Run report" : report.title, body);
 }
 
 }  // namespace smidgen

@@ -15,8 +15,9 @@ namespace {
 
 const std::vector<CoreVerb>& verbs() {
   static const std::vector<CoreVerb> table = {
-      tune_verb(),  generate_verb(), chat_verb(),  eval_verb(),    forward_verb(), export_verb(),
-      bench_verb(), plan_verb(),     merge_verb(), combine_verb(), extract_verb()};
+      tune_verb(),    plan_verb(),    generate_verb(), chat_verb(),    eval_verb(),
+      forward_verb(), export_verb(),  merge_verb(),    combine_verb(), extract_verb(),
+      compare_verb(), project_verb(), diff_verb(),     verify_verb(),  bench_verb()};
   return table;
 }
 
@@ -26,18 +27,22 @@ Json schema_document() {
     Json& entry = all[verb.name] = {
         {"summary", verb.summary}, {"fields", verb.describe()}, {"examples", verb.examples}};
     if (!verb.positional.empty()) entry["positional"] = verb.positional;
+    if (verb.answer) entry["answers"] = true;
   }
   Json document = {{"verbs", std::move(all)}, {"registries", registries()}};
   check_document(document);
   return document;
 }
 
-void run_verb(const Invocation& invocation) {
+int run_verb(const Invocation& invocation) {
   // base/threads counts torch's threads, so this sets both.
   at::set_num_threads(invocation.threads);
   // The console of this library is the command's own: both link libsmidgen.so.
   for (const CoreVerb& verb : verbs()) {
-    if (verb.name == invocation.verb) return verb.run(invocation);
+    if (verb.name != invocation.verb) continue;
+    if (verb.answer) return verb.answer(invocation);
+    verb.run(invocation);
+    return 0;
   }
   throw Error(ErrorKind::usage, str("the core library has no verb '", invocation.verb, "'"));
 }

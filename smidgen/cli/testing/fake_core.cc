@@ -44,7 +44,7 @@ Json fake_schema() {
               {"full", {{"summary", "all weights"}, {"fields", Json::array()}}}}}}}};
 }
 
-void fake_run(const Invocation& invocation) {
+int fake_run(const Invocation& invocation) {
   const auto config = read_config<FakeEval>(invocation.recipe.values);
   if (config.act == "fail")
     throw Error(ErrorKind::data, "nothing to score", "data.jsonl", "add lines");
@@ -54,7 +54,7 @@ void fake_run(const Invocation& invocation) {
     progress.update(1, {{"loss", 0.5, "loss 0.5"}});
     log_note("half way");
     progress.finish();
-    return;
+    return 0;
   }
   if (config.act == "wait") {
     console().print("ready\n");
@@ -76,6 +76,7 @@ void fake_run(const Invocation& invocation) {
                      {"yaml", invocation.yaml},
                      {"environment", environment}};
   console().print(said.dump() + "\n");
+  return 0;
 }
 
 }  // namespace

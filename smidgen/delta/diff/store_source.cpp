@@ -1,0 +1,54 @@
+#include "smidgen/base/error.h"
+#include "smidgen/delta/diff/subject.h"
+#include "smidgen/io/dequantise.h"
+
+namespace smidgen {
+
+namespace {
+
+class StoreSource : public Source {
+ public:
+  StoreSource(std::string label, std::shared_ptr<const TensorStore> store)
+      : label_(std::move(label)), store_(std::move(store)) {
+    for (const std::string& name : store_->names()) {
+      const TensorView view = store_->view(name);
+      tensors_.push_back({name, view.shape, view.format});
+    }
+  }
+  std::string label() const override { return label_; }
+  const std::vector<SourceTensor>& tensors() const override { return tensors_; }
+  const ModelFiles* files() const override { return nullptr; }
+  std::optional<TensorView> stored(const SourceTensor& tensor) const override {
+    return store_->view(tensor.name);
+  }
+  void read(const SourceTensor& tensor, int64_t begin, std::span<float> out) const override {
+    const auto part = bytes(tensor, begin, static_cast<int64_t>(out.size()));
+    to_f32(tensor.stored, part.data(), static_cast<int64_t>(out.size()), out.data());
+  }
+  void release(const SourceTensor& tensor, int64_t begin, int64_t count) const override {
+    store_->release(bytes(tensor, begin, count));
+  }
+
+ private:
+  // Of whole blocks.
+  std::span<const std::byte> bytes(const SourceTensor& tensor, int64_t begin, int64_t count) const {
+    const FormatInfo& format = info(tensor.stored);
+    SMIDGEN_ASSERT(begin % format.elements == 0 && count % format.elements == 0);
+    return store_->view(tensor.name)
+        .bytes.subspan(static_cast<size_t>(begin / format.elements * format.bytes),
+                       static_cast<size_t>(count / format.elements * format.bytes));
+  }
+
+  std::string label_;
+  std::shared_ptr<const TensorStore> store_;
+  std::vector<SourceTensor> tensors_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Source> store_source(std::string label,
+                                           std::shared_ptr<const TensorStore> store) {
+  return std::make_shared<StoreSource>(std::move(label), std::move(store));
+}
+
+}  // namespace smidgen
