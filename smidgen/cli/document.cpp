@@ -33,9 +33,10 @@ Json stored_schema() {
   return {{"verbs", Json::object()}, {"registries", Json::object()}};
 }
 
-constexpr std::array<const char*, 16> kOrder = {
-    "tune",    "generate", "chat",   "eval", "forward", "export",     "import", "tokenize",
-    "inspect", "data",     "doctor", "list", "schema",  "completion", "help",   "version"};
+constexpr std::array<const char*, 18> kOrder = {
+    "tune",     "generate",   "chat",   "eval",       "forward", "export",
+    "compress", "decompress", "import", "tokenize",   "inspect", "data",
+    "doctor",   "list",       "schema", "completion", "help",    "version"};
 
 Json make_document() {
   const Json stored = stored_schema();
@@ -78,6 +79,8 @@ const std::vector<std::pair<std::string, std::string>>& core_verbs() {
       {"eval", "Score a model on data"},
       {"forward", "Write logits and hidden states"},
       {"export", "Merge an adapter into its base"},
+      {"compress", "Compress an adapter or a fine-tuned model"},
+      {"decompress", "Restore what compress wrote"},
       {"plan", "Predict memory and time of a run"},
       {"bench", "Measure this machine"}};
   return names;

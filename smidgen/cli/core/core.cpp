@@ -14,9 +14,9 @@ namespace smidgen {
 namespace {
 
 const std::vector<CoreVerb>& verbs() {
-  static const std::vector<CoreVerb> table = {tune_verb(),  generate_verb(), chat_verb(),
-                                              eval_verb(),  forward_verb(),  export_verb(),
-                                              bench_verb(), plan_verb()};
+  static const std::vector<CoreVerb> table = {
+      tune_verb(),   generate_verb(), chat_verb(), eval_verb(),     forward_verb(),
+      export_verb(), bench_verb(),    plan_verb(), compress_verb(), decompress_verb()};
   return table;
 }
 

@@ -19,6 +19,8 @@ struct CoreVerb {
 
 CoreVerb bench_verb();
 CoreVerb chat_verb();
+CoreVerb compress_verb();
+CoreVerb decompress_verb();
 CoreVerb eval_verb();
 CoreVerb export_verb();
 CoreVerb forward_verb();
