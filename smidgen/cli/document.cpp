@@ -33,10 +33,11 @@ Json stored_schema() {
   return {{"verbs", Json::object()}, {"registries", Json::object()}};
 }
 
-constexpr std::array<const char*, 20> kOrder = {
-    "tune",   "generate", "chat",    "eval",       "forward",  "export",  "compare",
-    "diff",   "verify",   "project", "import",     "tokenize", "inspect", "data",
-    "doctor", "list",     "schema",  "completion", "help",     "version"};
+constexpr std::array<const char*, 27> kOrder = {
+    "tune",    "generate", "chat",    "eval",     "forward",    "export",     "import",
+    "merge",   "combine",  "extract", "compress", "decompress", "compare",    "project",
+    "diff",    "verify",   "plan",    "tokenize", "inspect",    "data",       "bench",
+    "doctor",  "list",     "schema",  "completion", "help", "version"};
 
 Json make_document() {
   const Json stored = stored_schema();
@@ -79,10 +80,15 @@ const std::vector<std::pair<std::string, std::string>>& core_verbs() {
       {"eval", "Score a model on data"},
       {"forward", "Write logits and hidden states"},
       {"export", "Merge an adapter into its base"},
+      {"merge", "Merge models as a recipe says"},
+      {"combine", "Make one adapter of several"},
+      {"extract", "Find the adapter between two checkpoints"},
+      {"compress", "Compress an adapter or a fine-tuned model"},
+      {"decompress", "Restore what compress wrote"},
       {"compare", "Measure how much fine-tunes of one base overlap"},
+      {"project", "Split a fine-tune along the directions of an alignment"},
       {"diff", "Tell what differs between two models or adapters"},
       {"verify", "Tell whether two models compute the same"},
-      {"project", "Split a fine-tune along the directions of an alignment"},
       {"plan", "Predict memory and time of a run"},
       {"bench", "Measure this machine"}};
   return names;

@@ -12,7 +12,7 @@ struct ListConfig {
 template <class V>
 void fields(V& v, ListConfig& c) {
   v("what", c.what,
-    {.help = "verbs, methods, families, formats, policies or losses; nothing lists all"});
+    {.help = "verbs, methods, families, formats, policies, losses or codecs; nothing lists all"});
 }
 
 std::string plural(const std::string& word) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "smidgen/base/unfinished_folder.h"
+#include "smidgen/io/delta_files.h"
 #include "smidgen/io/json_file.h"
 #include "smidgen/io/python_json.h"
 
@@ -72,7 +73,12 @@ AdapterFiles read_adapter(const fs::path& given) {
     throw Error(ErrorKind::format, "the configuration has no \"peft_type\"", config,
                 "it names the method, for example \"LORA\"");
   }
-  if (!path_exists(path / kTensors)) {
+  const bool compressed = is_delta(path);
+  if (compressed && path_exists(path / kTensors)) {
+    throw Error(ErrorKind::mismatch, str("the folder has ", kTensors, " and a compressed delta"),
+                path.string(), "keep one of them: which of the two is the adapter?");
+  }
+  if (!compressed && !path_exists(path / kTensors)) {
     if (path_exists(path / "adapter_model.bin")) {
       throw Error(
           ErrorKind::unsupported,
@@ -84,7 +90,14 @@ AdapterFiles read_adapter(const fs::path& given) {
     }
     throw Error(ErrorKind::not_found, str("the adapter has no ", kTensors), path.string());
   }
-  adapter.tensors = std::make_shared<SafetensorsFile>(path / kTensors);
+  if (compressed) {
+    const DeltaFiles delta = read_delta(path);
+    if (!delta.adapter)
+      throw Error(ErrorKind::mismatch, "the compressed delta is that of a model", path.string());
+    adapter.tensors = expand_adapter(delta);
+  } else {
+    adapter.tensors = std::make_shared<SafetensorsFile>(path / kTensors);
+  }
   if (path_exists(path / kSidecar)) adapter.sidecar = read_json(path / kSidecar);
   return adapter;
 }

@@ -27,7 +27,8 @@ struct AdapterFiles {
 fs::path find_adapter(const fs::path& path);
 
 // Refused in words: a base model in place of an adapter, pickled weights (adapter_model.bin), a
-// missing or empty configuration, a configuration without peft_type.
+// missing or empty configuration, a configuration without peft_type. A compressed adapter
+// (io/delta_files.h) is expanded in memory.
 AdapterFiles read_adapter(const fs::path& path);
 
 struct WriteAdapterOptions {

@@ -5,13 +5,72 @@
 #include <torch/torch.h>
 
 #include "smidgen/base/error.h"
+#include "smidgen/base/threads.h"
+#include "smidgen/kernels/ternary.h"
 
 namespace smidgen {
+
+namespace {
+
+const uint64_t* words(const at::Tensor& bits, int64_t row) {
+  return reinterpret_cast<const uint64_t*>(bits.const_data_ptr<int64_t>()) + row * bits.size(1);
+}
+
+// The rows of `out` that a thread takes, so that they are worth one.
+int64_t row_grain(int64_t columns) {
+  return std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(1, columns));
+}
+
+void add_ternary(const TernaryDelta& delta, int64_t row0, at::Tensor& out) {
+  const int64_t in = delta.columns;
+  SMIDGEN_ASSERT(out.is_contiguous() && out.scalar_type() == at::kFloat && out.size(1) == in);
+  float* const values = out.mutable_data_ptr<float>();
+  parallel_for(out.size(0), row_grain(in), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      ternary_add(in, words(delta.positive, row0 + r), words(delta.negative, row0 + r),
+                  static_cast<float>(delta.scale), values + r * in);
+  });
+}
+
+double ternary_dots(const TernaryDelta& x, const TernaryDelta& y) {
+  int64_t total = ternary_dot(x.positive.numel(), words(x.positive, 0), words(x.negative, 0),
+                              words(y.positive, 0), words(y.negative, 0));
+  return x.scale * y.scale * static_cast<double>(total);
+}
+
+// sum of t_ij y_ij over rows [row0, row0 + y.size(0)), without the scale.
+double ternary_sums(const TernaryDelta& t, int64_t row0, const at::Tensor& y) {
+  const at::Tensor dense = y.contiguous();
+  const float* const values = dense.const_data_ptr<float>();
+  double sum = 0;
+  for (int64_t r = 0; r < dense.size(0); ++r) {
+    sum += static_cast<double>(ternary_sum(t.columns, words(t.positive, row0 + r),
+                                           words(t.negative, row0 + r), values + r * t.columns));
+  }
+  return sum;
+}
+
+// <B1 A1, B2 A2> = sum((B1^T B2) o (A1 A2^T)).
+double low_rank_dot(const LowRankDelta& x, const LowRankDelta& y) {
+  const at::Tensor b = at::matmul(x.b.to(at::kDouble).t(), y.b.to(at::kDouble));
+  const at::Tensor a = at::matmul(x.a.to(at::kDouble), y.a.to(at::kDouble).t());
+  return x.scale * y.scale * b.mul(a).sum().item<double>();
+}
+
+}  // namespace
 
 int64_t rows(const Delta& delta) {
   if (const auto* low = std::get_if<LowRankDelta>(&delta)) return low->b.size(0);
   if (const auto* some = std::get_if<RowsDelta>(&delta)) return some->rows;
+  if (const auto* ternary = std::get_if<TernaryDelta>(&delta)) return ternary->positive.size(0);
   return std::get<DenseDelta>(delta).values.size(0);
+}
+
+int64_t columns(const Delta& delta) {
+  if (const auto* low = std::get_if<LowRankDelta>(&delta)) return low->a.size(1);
+  if (const auto* some = std::get_if<RowsDelta>(&delta)) return some->values.size(1);
+  if (const auto* ternary = std::get_if<TernaryDelta>(&delta)) return ternary->columns;
+  return std::get<DenseDelta>(delta).values.size(1);
 }
 
 at::Tensor tile(const Delta& delta, int64_t row0, int64_t row1) {
@@ -25,10 +84,18 @@ at::Tensor tile(const Delta& delta, int64_t row0, int64_t row1) {
     return out.index_copy_(0, some->index.index_select(0, inside) - row0,
                            some->values.index_select(0, inside));
   }
+  if (const auto* ternary = std::get_if<TernaryDelta>(&delta)) {
+    at::Tensor out = at::zeros({row1 - row0, ternary->columns}, at::kFloat);
+    add_ternary(*ternary, row0, out);
+    return out;
+  }
   return std::get<DenseDelta>(delta).values.narrow(0, row0, row1 - row0);
 }
 
 void add_to(const Delta& delta, int64_t row0, at::Tensor& out) {
+  const auto* ternary = std::get_if<TernaryDelta>(&delta);
+  if (ternary && out.is_contiguous() && out.scalar_type() == at::kFloat)
+    return add_ternary(*ternary, row0, out);
   out.add_(tile(delta, row0, row0 + out.size(0)));
 }
 
@@ -39,15 +106,40 @@ double norm(const Delta& delta) {
     const at::Tensor gram = at::matmul(b.t(), b).mul(at::matmul(a, a.t()).t());
     return std::abs(low->scale) * std::sqrt(std::max(0.0, gram.sum().item<double>()));
   }
+  if (const auto* ternary = std::get_if<TernaryDelta>(&delta))
+    return std::sqrt(std::max(0.0, ternary_dots(*ternary, *ternary)));
   const auto* some = std::get_if<RowsDelta>(&delta);
   const at::Tensor& values = some ? some->values : std::get<DenseDelta>(delta).values;
   return values.to(at::kDouble).norm().item<double>();
+}
+
+double dot(const Delta& x, const Delta& y) {
+  SMIDGEN_ASSERT(rows(x) == rows(y) && columns(x) == columns(y));
+  const auto *tx = std::get_if<TernaryDelta>(&x), *ty = std::get_if<TernaryDelta>(&y);
+  if (tx && ty) return ternary_dots(*tx, *ty);
+  const auto *lx = std::get_if<LowRankDelta>(&x), *ly = std::get_if<LowRankDelta>(&y);
+  if (lx && ly) return low_rank_dot(*lx, *ly);
+  if (ty) return dot(y, x);
+  const int64_t step = std::max<int64_t>(1, (1 << 20) / std::max<int64_t>(1, columns(x)));
+  double sum = 0;
+  for (int64_t row = 0; row < rows(x); row += step) {
+    const int64_t end = std::min(rows(x), row + step);
+    const at::Tensor dense = tile(y, row, end);
+    sum += tx ? tx->scale * ternary_sums(*tx, row, dense)
+              : tile(x, row, end).to(at::kDouble).mul(dense).sum().item<double>();
+  }
+  return sum;
 }
 
 Delta combine(const std::vector<Delta>& deltas, const std::vector<double>& weights) {
   SMIDGEN_ASSERT(!deltas.empty() && deltas.size() == weights.size());
   // One delta of weight 1 is itself, to the bit.
   if (deltas.size() == 1 && weights[0] == 1) return deltas[0];
+  if (const auto* ternary = std::get_if<TernaryDelta>(&deltas[0]); ternary && deltas.size() == 1) {
+    TernaryDelta scaled = *ternary;
+    scaled.scale *= weights[0];
+    return scaled;
+  }
   bool low = true;
   for (const Delta& delta : deltas) low = low && std::holds_alternative<LowRankDelta>(delta);
   if (low) {

@@ -26,10 +26,19 @@ struct RowsDelta {
   int64_t rows = 0;   // of the whole matrix
 };
 
-using Delta = std::variant<DenseDelta, LowRankDelta, RowsDelta>;
+// scale times -1, 0 or +1: two bitsets, in which each row begins with a word of its own (see
+// kernels/ternary.h).
+struct TernaryDelta {
+  at::Tensor positive, negative;  // int64 [out, (in + 63) / 64], no bit in both
+  int64_t columns = 0;            // in
+  double scale = 1;
+};
 
-// Rows of the whole matrix.
+using Delta = std::variant<DenseDelta, LowRankDelta, RowsDelta, TernaryDelta>;
+
+// Rows and columns of the whole matrix.
 int64_t rows(const Delta& delta);
+int64_t columns(const Delta& delta);
 
 // Rows [row0, row1) of the delta as a dense fp32 tensor.
 at::Tensor tile(const Delta& delta, int64_t row0, int64_t row1);
@@ -40,8 +49,12 @@ void add_to(const Delta& delta, int64_t row0, at::Tensor& tile);
 // Frobenius norm, in double.
 double norm(const Delta& delta);
 
+// sum_ij x_ij y_ij, in double, for equal shapes. Two ternary deltas: by counting bits, exact up to
+// the scales. Two low-rank ones: through their factors. Otherwise in tiles of rows.
+double dot(const Delta& x, const Delta& y);
+
 // sum of weight_i * delta_i. Low-rank deltas join exactly: their ranks add up, factors side by
-// side.
+// side. One ternary delta stays one; a sum of several is dense.
 Delta combine(const std::vector<Delta>& deltas, const std::vector<double>& weights);
 
 }  // namespace smidgen

@@ -1,5 +1,6 @@
 #include "smidgen/train/registries.h"
 
+#include "smidgen/io/codecs/registry.h"
 #include "smidgen/kernels/formats/registry.h"
 #include "smidgen/methods/registry.h"
 #include "smidgen/nn/families/registry.h"
@@ -10,7 +11,7 @@ namespace smidgen {
 
 Json registries() {
   Json method = Json::object(), family = Json::object(), format = Json::object(),
-       policy = Json::object(), loss = Json::object();
+       policy = Json::object(), loss = Json::object(), codec = Json::object();
   for (const auto& [name, entry] : methods().entries()) {
     method[name] = {
         {"summary", entry->summary()}, {"fields", entry->fields()}, {"source", entry->source()}};
@@ -34,11 +35,12 @@ Json registries() {
                   {"source", entry->source()},
                   {"data", to_string(entry->form())}};
   }
-  return {{"method", method},
-          {"family", family},
-          {"format", format},
-          {"policy", policy},
-          {"loss", loss}};
+  for (const auto& [name, entry] : codecs().entries()) {
+    codec[name] = {
+        {"summary", entry->summary()}, {"fields", Json::array()}, {"source", entry->source()}};
+  }
+  return {{"method", method}, {"family", family}, {"format", format},
+          {"policy", policy}, {"loss", loss},     {"codec", codec}};
 }
 
 }  // namespace smidgen

@@ -15,8 +15,8 @@ namespace {
 
 const std::vector<CoreVerb>& verbs() {
   static const std::vector<CoreVerb> table = {
-      tune_verb(),    plan_verb(),    generate_verb(), chat_verb(),    eval_verb(),
-      forward_verb(), export_verb(),  merge_verb(),    combine_verb(), extract_verb(),
+      tune_verb(),    plan_verb(),    generate_verb(), chat_verb(),    eval_verb(),     forward_verb(),
+      export_verb(),  merge_verb(),   combine_verb(),  extract_verb(), compress_verb(), decompress_verb(),
       compare_verb(), project_verb(), diff_verb(),     verify_verb(),  bench_verb()};
   return table;
 }

@@ -24,6 +24,8 @@ CoreVerb bench_verb();
 CoreVerb chat_verb();
 CoreVerb combine_verb();
 CoreVerb compare_verb();
+CoreVerb compress_verb();
+CoreVerb decompress_verb();
 CoreVerb diff_verb();
 CoreVerb eval_verb();
 CoreVerb export_verb();

@@ -1,0 +1,266 @@
+// smidgen compress: an adapter, or the difference of two models, in a few bits a value.
+#include "smidgen/delta/compress/compress.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "smidgen/base/log.h"
+#include "smidgen/base/progress.h"
+#include "smidgen/cli/core/verb.h"
+#include "smidgen/delta/compress/curve.h"
+#include "smidgen/delta/compress/score.h"
+#include "smidgen/io/model_files.h"
+
+namespace smidgen {
+
+namespace {
+
+struct CompressConfig {
+  fs::path from, out;
+  std::optional<std::string> base;
+  std::string codec = "rice";
+  CompressMode mode = CompressMode::ternary;
+  double density = 0.2;
+  std::string alpha = "norm";
+  bool reference = false;
+  std::vector<double> curve;
+  std::vector<std::string> data;
+  int64_t max_length = 0;
+};
+
+template <class V>
+void fields(V& v, CompressConfig& c) {
+  v("from", c.from,
+    {.help = "Adapter folder, or the folder of a fine-tuned model", .required = true});
+  v("base", c.base,
+    {.help = "The model that it was tuned from. For a fine-tuned model always; for an adapter only "
+             "to measure on data"});
+  v("out", c.out, {.help = "Folder to write; it must be new or empty", .required = true});
+  v.choice("codec", c.codec, "codec", {.help = "How the values are written"});
+  v.choice("mode", c.mode,
+           {{"ternary", CompressMode::ternary},
+            {"stc", CompressMode::stc},
+            {"prune", CompressMode::prune}},
+           {.help = "What becomes of a kept value: sign times alpha sigma; sign times the kept "
+                    "values' mean magnitude; what it was"});
+  v("density", c.density,
+    {.help = "Share of the values that is kept, the largest", .min = 1e-4, .max = 1});
+  v("alpha", c.alpha,
+    {.help = "Scale of the signs in standard deviations of the update: a number; norm keeps the "
+             "update's norm; tuned takes the best on the data"});
+  v("reference", c.reference,
+    {.help = "Keep what ComPEFT's code keeps: one value more, and all that tie with the last"});
+  v("curve", c.curve,
+    {.help = "Densities to compare as well; writes curve.html and curve.json beside the codes",
+     .min = 1e-4,
+     .max = 1});
+  v("data", c.data,
+    {.help = "Held-out data for --alpha tuned, and for the loss of the curve; as eval takes it"});
+  v("max_length", c.max_length,
+    {.help = "Longest sample of the data; 0 is the model's context", .min = 0, .unit = "tokens"});
+}
+
+struct Alpha {
+  bool tuned = false;
+  std::optional<double> value;
+};
+
+Alpha parse_alpha(const CompressConfig& c) {
+  if (c.alpha == "norm") return {};
+  if (c.alpha == "tuned") return {.tuned = true};
+  double value = 0;
+  const char* const end = c.alpha.data() + c.alpha.size();
+  const auto [at, code] = std::from_chars(c.alpha.data(), end, value);
+  if (code != std::errc() || at != end || !(value > 0 && value <= 1e6)) {
+    throw Error(ErrorKind::usage, str("alpha is '", c.alpha, "'"), "alpha",
+                "a number above 0, or one of: norm, tuned");
+  }
+  return {.value = value};
+}
+
+// What does not go together, before anything is read.
+void check(const CompressConfig& c, const Alpha& alpha) {
+  const CompressConfig standard;
+  const bool values = codecs().find(c.codec).values() != nullptr;
+  if (values && (c.mode != standard.mode || c.alpha != standard.alpha ||
+                 c.density != standard.density || c.reference || !c.curve.empty())) {
+    throw Error(ErrorKind::usage, str("the codec ", c.codec, " keeps every value"), "codec",
+                "mode, density, alpha, reference and curve are for masks, rice and rans");
+  }
+  if (c.mode != CompressMode::ternary && c.alpha != standard.alpha) {
+    throw Error(ErrorKind::usage, "alpha scales ternary codes, and this mode has its own scale",
+                "alpha", "leave it out, or use --mode ternary");
+  }
+  if (alpha.tuned && c.data.empty())
+    throw Error(ErrorKind::usage, "an alpha is tuned on data, and there is none", "alpha",
+                "--data, of the kind that eval takes");
+  if (!c.data.empty() && !c.base)
+    throw Error(ErrorKind::usage, "a loss is measured with the base model", "data", "--base");
+  if (!c.data.empty() && !alpha.tuned && c.curve.empty())
+    throw Error(ErrorKind::usage, "the data would not be used", "data",
+                "it is for --alpha tuned and --curve");
+  std::error_code ignored;
+  if (path_exists(c.out) && (!fs::is_directory(c.out, ignored) || !fs::is_empty(c.out, ignored)))
+    throw Error(ErrorKind::usage, "the folder exists and is not empty", c.out.string(),
+                "choose another name, or remove it first");
+}
+
+FlatVector open_vector(const CompressConfig& c) {
+  const bool model = path_exists(c.from / "config.json");
+  if (!model) return adapter_vector(c.from);
+  if (!c.base) {
+    throw Error(ErrorKind::usage, "this is a model, and its update is the difference from a base",
+                c.from.string(), "name the base: --base");
+  }
+  return model_vector(*c.base, c.from.string());
+}
+
+Json report_json(const Compressed& compressed, const std::vector<AlphaScore>& tried) {
+  const CompressReport& r = compressed.report;
+  const Json& json = compressed.contents.json;
+  Json out = {{"elements", r.elements},
+              {"kept", r.kept},
+              {"bits", r.bits()},
+              {"code_bytes", r.code_bytes},
+              {"exact_bytes", r.exact_bytes},
+              {"source_bytes", r.source_bytes},
+              {"relative_error", r.error}};
+  if (json.contains("sigma")) {
+    out["density"] = r.density();
+    out["entropy"] = r.entropy();
+    out["sigma"] = r.sigma;
+    out["fit"] = r.fit;
+  }
+  if (json.contains("scale")) {
+    out["scale"] = r.scale;
+    out["alpha"] = json["alpha"];
+  }
+  for (const AlphaScore& score : tried)
+    out["tried"].push_back({{"alpha", score.alpha}, {"loss", score.score}});
+  out["tensors"] = Json::array();
+  for (const Json& tensor : json["tensors"]) {
+    int64_t elements = 1;
+    for (const Json& size : tensor["shape"]) elements *= size.get<int64_t>();
+    out["tensors"].push_back(
+        {{"name", tensor["name"]},
+         {"density", tensor["kept"].get<double>() / static_cast<double>(elements)},
+         {"bits", 8 * tensor["bytes"].get<double>() / static_cast<double>(elements)}});
+  }
+  if (json.contains("unmoved")) out["unmoved"] = json["unmoved"];
+  return out;
+}
+
+std::string short_number(double value) {
+  std::ostringstream out;
+  out.precision(4);
+  out << value;
+  return out.str();
+}
+
+void show(const Compressed& compressed, const CompressConfig& c, const Json& report,
+          const std::vector<AlphaScore>& tried) {
+  const CompressReport& r = compressed.report;
+  if (report.contains("unmoved")) {
+    const Json& unmoved = report["unmoved"];
+    std::vector<std::string> names = unmoved.get<std::vector<std::string>>();
+    log_line(counted(names.size(), "tensor"),
+             " did not move and take no part: ", join(names, ", ", 3));
+  }
+  for (const AlphaScore& score : tried)
+    log_line("alpha ", short_number(score.alpha), "  loss ", short_number(score.score));
+  if (report.contains("density")) {
+    // The tensors that keep most and least.
+    const auto& tensors = report["tensors"];
+    const auto [least, most] =
+        std::minmax_element(tensors.begin(), tensors.end(), [](const Json& a, const Json& b) {
+          return a["density"].get<double>() < b["density"].get<double>();
+        });
+    log_line(r.kept, " of ", r.elements, " values kept; by tensor from ",
+             short_number((*least)["density"].get<double>()), " (",
+             (*least)["name"].get<std::string>(), ") to ",
+             short_number((*most)["density"].get<double>()), " (",
+             (*most)["name"].get<std::string>(), ")");
+    log_line("entropy of the kept signs ", short_number(r.entropy()), " bits a value, written ",
+             short_number(r.bits()));
+  } else {
+    log_line(r.elements, " values in ", short_number(r.bits()), " bits each");
+  }
+  if (report.contains("scale")) {
+    log_line("scale ", short_number(r.scale),
+             r.sigma > 0 ? str(" = ", short_number(r.alpha()), " sigma") : std::string(),
+             "; of least squared error is ", short_number(r.fit));
+  }
+  log_line("relative error ", short_number(r.error));
+  const uint64_t bytes = r.code_bytes + r.exact_bytes;
+  log_line("wrote ", c.out.string(), ": ", bytes_text(static_cast<int64_t>(bytes)),
+           r.exact_bytes
+               ? str(", of which ", bytes_text(static_cast<int64_t>(r.exact_bytes)), " exact")
+               : std::string(),
+           ", ", short_number(static_cast<double>(r.source_bytes) / static_cast<double>(bytes)),
+           " times smaller than ", bytes_text(static_cast<int64_t>(r.source_bytes)));
+}
+
+void run_compress(const Invocation& invocation) {
+  const auto config = read_config<CompressConfig>(invocation.recipe.values);
+  const Alpha alpha = parse_alpha(config);
+  check(config, alpha);
+  const FlatVector vector = open_vector(config);
+  std::optional<DeltaScore> score;
+  if (!config.data.empty()) score.emplace(ScoreData{*config.base, config.data, config.max_length});
+  const auto at_density = [&](double density, std::vector<AlphaScore>* tried) {
+    Compressed made = compress(vector, {.mode = config.mode,
+                                        .codec = config.codec,
+                                        .density = density,
+                                        .alpha = alpha.value,
+                                        .reference = config.reference});
+    if (alpha.tuned) {
+      const auto all = tune_alpha(made, alpha_grid(), std::ref(*score));
+      if (tried) *tried = all;
+    }
+    return made;
+  };
+  std::vector<AlphaScore> tried;
+  const Compressed made = at_density(config.density, &tried);
+  Curve curve{config.from.string(), config.codec, {}, {}};
+  if (!config.curve.empty()) {
+    std::vector<double> densities = config.curve;
+    std::sort(densities.begin(), densities.end());
+    if (score) curve.base_loss = score->base();
+    for (const double density : densities) {
+      const Compressed point = at_density(density, nullptr);
+      curve.points.push_back({density, point.report, {}});
+      if (score) curve.points.back().loss = (*score)(point);
+    }
+  }
+  write_delta(config.out, made.contents);
+  Json report = report_json(made, tried);
+  if (!curve.points.empty()) {
+    report["curve"] = curve_json(curve);
+    write_file(config.out / "curve.json", report["curve"].dump(1) + "\n");
+    write_file(config.out / "curve.html", curve_html(curve));
+  }
+  if (invocation.output.json) return print_json(report);
+  show(made, config, report, tried);
+  if (!curve.points.empty()) console().print(curve_text(curve));
+}
+
+}  // namespace
+
+CoreVerb compress_verb() {
+  return {"compress",
+          "Compress an adapter, or what fine-tuning changed, to a few bits a value",
+          Json::array(
+              {Json::array(
+                   {"smidgen compress run/adapter --out small", "a fifth of the values, as signs"}),
+               Json::array({"smidgen compress run/adapter --out small --density 0.05 --alpha tuned "
+                            "--base model --data held_out.jsonl",
+                            "a twentieth, with the scale that the data like best"}),
+               Json::array({"smidgen compress tuned --base model --out small --codec sign1",
+                            "one bit for each weight of a fine-tuned model"})}),
+          [] { return describe<CompressConfig>(); },
+          run_compress,
+          "from"};
+}
+
+}  // namespace smidgen

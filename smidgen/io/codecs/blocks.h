@@ -1,0 +1,45 @@
+// The signs of a tensor as one payload of independent blocks, so that they are decoded on all
+// cores and piece by piece:
+//   u32[blocks] bytes of each block     only where there are several
+//   the blocks
+#pragma once
+
+#include <algorithm>
+
+#include "smidgen/io/codecs/registry.h"
+
+namespace smidgen {
+
+constexpr int64_t kSignBlock = int64_t{1} << 17;  // elements
+
+inline int64_t sign_blocks(int64_t count) {
+  return (count + kSignBlock - 1) / kSignBlock;
+}
+
+// Joins the encoded blocks of one tensor.
+std::string join_blocks(const std::vector<std::string>& blocks);
+// All at once.
+std::string encode_signs(const SignCodec& codec, const SignView& signs);
+
+class SignBlocks {
+ public:
+  // Throws format when the table does not fit the payload.
+  SignBlocks(const SignCodec& codec, Payload payload, int64_t count, std::string where);
+
+  int64_t count() const { return count_; }
+  int64_t blocks() const { return sign_blocks(count_); }
+  int64_t size(int64_t block) const { return std::min(kSignBlock, count_ - block * kSignBlock); }
+  // `out` holds size(block) elements, all zero.
+  void decode(int64_t block, const SignSpan& out) const;
+  Signs decode() const;
+
+ private:
+  const SignCodec& codec_;
+  Payload payload_;
+  int64_t count_;
+  std::string where_;
+  std::vector<size_t> ends_;  // of each block, in the payload; empty for one block
+  size_t first_ = 0;
+};
+
+}  // namespace smidgen
