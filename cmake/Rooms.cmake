@@ -104,7 +104,8 @@ endfunction()
 # kernels_test from the kernels that include nothing of torch: for machines and compilers that have none.
 function(smidgen_vector_kernels)
   set(kernels block cross_entropy flash_attention flash_attention_backward flash_attention_ref flash_attention_test
-    isa/avx512_bf16 kernels_test low_rank optimiser_steps product product_test rms_norm rope softmax_tile swiglu target
+    isa/avx512_bf16 kernels_test low_rank optimiser_steps plain_values
+    plain_values_test product product_test query_attention rms_norm rope softmax_tile swiglu target
     tile_product)
   list(TRANSFORM kernels PREPEND smidgen/kernels/)
   list(TRANSFORM kernels APPEND .cpp)

@@ -7,6 +7,7 @@
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/schema.h"
+#include "smidgen/base/temporary_folder.h"
 #include "smidgen/base/yaml.h"
 
 namespace smidgen {
@@ -343,6 +344,27 @@ TEST(Yaml, HostileInput) {
   EXPECT_EQ(kind(wide + "}"), "none") << "in time proportional to its length";
   EXPECT_EQ(kind(wide + "k7: 1}"), "usage");
   EXPECT_EQ(kind(""), "none");
+}
+
+TEST(Yaml, SeveralDocuments) {
+  const auto texts = [](const std::string& text) {
+    std::string all;
+    for (const YamlNode& node : parse_yaml_documents(text, "f"))
+      all += str(to_json(node).dump(), "@", node.line, " ");
+    return all;
+  };
+  EXPECT_EQ(texts(""), "");
+  EXPECT_EQ(texts("# nothing\n"), "");
+  EXPECT_EQ(texts("a: 1\n"), "{\"a\":1}@1 ");
+  EXPECT_EQ(texts("---\na: &x 1\n---\n- 2\n...\n---\n\nb: &x 3\nc: *x\n"),
+            "{\"a\":1}@2 [2]@4 {\"b\":3,\"c\":3}@8 ");
+  EXPECT_EQ(error_of([&] { texts("a: &x 1\n---\nb: *x\n"); }).substr(0, 22),
+            "format: not valid YAML")
+      << "an anchor belongs to its document";
+  EXPECT_EQ(error_of([&] { texts("a: 1\n---\nb: [\n"); }).substr(0, 22), "format: not valid YAML");
+  std::string many;
+  for (int i = 0; i < 257; ++i) many += "--- 1\n";
+  EXPECT_EQ(error_of([&] { texts(many); }), "format: more than 256 YAML documents (f) ");
 }
 
 TEST(Yaml, CoreTypes) {

@@ -19,6 +19,7 @@ namespace smidgen {
 namespace {
 
 constexpr size_t kMaxDepth = 64, kMaxNodes = 100000, kMaxBytes = size_t{4} << 20;
+constexpr size_t kMaxDocuments = 256;
 
 // Bytes before the first that is not UTF-8; text.size() when all is well.
 size_t valid_utf8(std::string_view text) {
@@ -36,7 +37,7 @@ size_t valid_utf8(std::string_view text) {
 
 class TreeBuilder : public YAML::EventHandler {
  public:
-  explicit TreeBuilder(const std::string& file) : file_(file) {}
+  explicit TreeBuilder(const std::string& file) : file_(&file) {}
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
@@ -86,7 +87,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   [[noreturn]] void fail(const YAML::Mark& mark, const std::string& what) const {
     throw Error(ErrorKind::format, str(what, " is not allowed in a recipe"),
-                str(file_, ":", mark.line + 1, ":", mark.column + 1));
+                str(*file_, ":", mark.line + 1, ":", mark.column + 1));
   }
   YamlNode make(const YAML::Mark& mark, YamlNode::Kind kind) {
     if (++nodes_ > kMaxNodes) fail(mark, str("more than ", kMaxNodes, " values"));
@@ -130,8 +131,8 @@ class TreeBuilder : public YAML::EventHandler {
       if (node.kind != YamlNode::Kind::scalar) fail(mark, "a key that is not a word");
       const auto [first, is_new] = parent.keys.emplace(node.text, parent.node.entries.size());
       if (!is_new) {
-        throw Error(ErrorKind::usage, str("[", node.text, "] is given twice"), node.place(file_),
-                    str("first at ", parent.node.entries[first->second].first.place(file_)));
+        throw Error(ErrorKind::usage, str("[", node.text, "] is given twice"), node.place(*file_),
+                    str("first at ", parent.node.entries[first->second].first.place(*file_)));
       }
       parent.key = std::move(node);
     } else {
@@ -151,7 +152,7 @@ class TreeBuilder : public YAML::EventHandler {
     return mark;
   }
 
-  const std::string& file_;
+  const std::string* file_;
   size_t nodes_ = 0;
   std::optional<YamlNode> root_;
   std::vector<Open> stack_;
@@ -164,7 +165,7 @@ std::string YamlNode::place(const std::string& file) const {
   return str(file, ":", line, ":", column);
 }
 
-YamlNode parse_yaml(std::string_view text, const std::string& file) {
+std::vector<YamlNode> parse_yaml_documents(std::string_view text, const std::string& file) {
   if (text.size() > kMaxBytes) {
     throw Error(ErrorKind::format, str("a recipe of ", text.size(), " bytes is too large"), file,
                 str("at most ", kMaxBytes, " bytes are read"));
@@ -182,14 +183,15 @@ YamlNode parse_yaml(std::string_view text, const std::string& file) {
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
-    TreeBuilder builder(file);
-    parser.HandleNextDocument(builder);
-    TreeBuilder second(file);
-    if (parser.HandleNextDocument(second)) {
-      throw Error(ErrorKind::format, "the file holds more than one YAML document", file,
-                  "a recipe is one document; remove what follows ---");
+    std::vector<YamlNode> documents;
+    for (TreeBuilder builder(file); parser.HandleNextDocument(builder);
+         builder = TreeBuilder(file)) {
+      if (documents.size() == kMaxDocuments) {
+        throw Error(ErrorKind::format, str("more than ", kMaxDocuments, " YAML documents"), file);
+      }
+      documents.push_back(builder.take());
     }
-    return builder.take();
+    return documents;
   } catch (const YAML::Exception& error) {
     const bool known = !error.mark.is_null();
     throw Error(ErrorKind::format, str("not valid YAML: ", error.msg),
@@ -197,7 +199,18 @@ YamlNode parse_yaml(std::string_view text, const std::string& file) {
   }
 }
 
-YamlNode read_yaml(const std::string& file) {
+YamlNode parse_yaml(std::string_view text, const std::string& file) {
+  std::vector<YamlNode> documents = parse_yaml_documents(text, file);
+  if (documents.size() > 1) {
+    throw Error(ErrorKind::format, "the file holds more than one YAML document", file,
+                "a recipe is one document; remove what follows ---");
+  }
+  return documents.empty() ? YamlNode{} : std::move(documents.front());
+}
+
+namespace {
+
+std::string read_text(const std::string& file) {
   std::error_code code;
   const auto status = std::filesystem::status(file, code);
   if (!std::filesystem::exists(status)) {
@@ -213,7 +226,17 @@ YamlNode read_yaml(const std::string& file) {
   if (in.bad() || (!in && !in.eof()))
     throw Error(ErrorKind::resource, "cannot read the file", file);
   text.resize(static_cast<size_t>(in.gcount()));
-  return parse_yaml(text, file);
+  return text;
+}
+
+}  // namespace
+
+YamlNode read_yaml(const std::string& file) {
+  return parse_yaml(read_text(file), file);
+}
+
+std::vector<YamlNode> read_yaml_documents(const std::string& file) {
+  return parse_yaml_documents(read_text(file), file);
 }
 
 Json to_json(const YamlNode& node) {

@@ -28,8 +28,13 @@ struct YamlNode {
 // are expanded, more than 4 MiB.
 YamlNode parse_yaml(std::string_view text, const std::string& file);
 
+// Every document of a text whose documents are separated by `---`, each with the limits above and
+// anchors of its own. At most 256 of them; a text without any has none.
+std::vector<YamlNode> parse_yaml_documents(std::string_view text, const std::string& file);
+
 // Reads a file and parses it.
 YamlNode read_yaml(const std::string& file);
+std::vector<YamlNode> read_yaml_documents(const std::string& file);
 
 // Without a schema: YAML 1.2 core types (true/false/null, decimal integers, floats); everything
 // else is text.

@@ -6,7 +6,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "smidgen/base/error.h"
-#include "smidgen/io/dequantise.h"
+#include "smidgen/kernels/plain_values.h"
 #include "smidgen/methods/merge.h"
 #include "smidgen/methods/open_model.h"
 
@@ -32,7 +32,7 @@ class FolderSource : public Source {
 
   void read(const SourceTensor& tensor, int64_t begin, std::span<float> out) const override {
     const auto bytes = part(tensor, begin, static_cast<int64_t>(out.size()));
-    to_f32(tensor.stored, bytes.data(), static_cast<int64_t>(out.size()), out.data());
+    read_values(tensor.stored, bytes.data(), static_cast<int64_t>(out.size()), out.data());
   }
   std::optional<TensorView> stored(const SourceTensor& tensor) const override {
     return files_.tensors->view(tensor.name);

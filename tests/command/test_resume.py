@@ -218,6 +218,7 @@ def test_kill_at_any_moment(uninterrupted, model, data, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_kill_at_any_moment_many_times(uninterrupted, model, data, tmp_path):
     done = kill_at_random(model, data, uninterrupted, tmp_path, MANY, 2)
     assert done["in a save"] >= MANY // 4, done

@@ -16,7 +16,7 @@ namespace {
 const std::vector<CoreVerb>& verbs() {
   static const std::vector<CoreVerb> table = {tune_verb(),  generate_verb(), chat_verb(),
                                               eval_verb(),  forward_verb(),  export_verb(),
-                                              bench_verb(), plan_verb()};
+                                              bench_verb(), plan_verb(),     merge_verb()};
   return table;
 }
 

@@ -23,6 +23,7 @@ CoreVerb eval_verb();
 CoreVerb export_verb();
 CoreVerb forward_verb();
 CoreVerb generate_verb();
+CoreVerb merge_verb();
 CoreVerb plan_verb();
 CoreVerb tune_verb();
 

@@ -8,6 +8,19 @@
 
 namespace smidgen {
 
+namespace {
+
+struct GivenStatistics : MergeStatistics {
+  explicit GivenStatistics(const MergeCase& c) : given(c.statistics) {}
+  std::vector<int64_t> shape(size_t input) const override { return given.at(input).first; }
+  void read(size_t input, int64_t begin, std::span<float> out) const override {
+    std::copy_n(given.at(input).second.begin() + begin, out.size(), out.begin());
+  }
+  std::vector<std::pair<std::vector<int64_t>, Values>> given;
+};
+
+}  // namespace
+
 Values merged(const MergeCase& c) {
   const MergeMethod& method = merge_methods().find(c.method);
   MergeTask task{.tensor = "w", .shape = c.shape, .inputs = c.inputs.size()};
@@ -16,6 +29,7 @@ Values merged(const MergeCase& c) {
   task.columns = task.shape.back();
   task.base = !c.base.empty();
   task.seed = c.seed;
+  if (!c.statistics.empty()) task.statistics = std::make_shared<GivenStatistics>(c);
   task.by_input = c.by_input;
   task.by_input.resize(task.inputs);
   task.shared = c.shared;

@@ -19,6 +19,8 @@ struct MergeCase {
   std::map<std::string, double> shared = {};
   std::vector<std::map<std::string, double>> by_input = {};  // missing values: the method's own
   uint64_t seed = 0;
+  // Of each input; one without values has none.
+  std::vector<std::pair<std::vector<int64_t>, Values>> statistics = {};
 };
 
 // Values that neither the case nor the method gives fail the test.

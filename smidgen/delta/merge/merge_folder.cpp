@@ -1,5 +1,6 @@
 #include "smidgen/delta/merge/merge_folder.h"
 
+#include <map>
 #include <optional>
 
 #include "smidgen/base/error.h"
@@ -8,6 +9,7 @@
 #include "smidgen/base/version.h"
 #include "smidgen/convert/hf_folder.h"
 #include "smidgen/delta/merge/card.h"
+#include "smidgen/delta/merge/layer_config.h"
 
 namespace smidgen {
 
@@ -29,14 +31,14 @@ std::string fingerprint(const MergePlan& plan,
   const auto place = [](const PlannedInput& input) {
     return Json::array({input.model, input.tensor});
   };
-  for (const PlannedTensor& t : plan.tensors) {
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    const PlannedTensor& t = plan.tensors[i];
     Json tensor =
-        Json::array({t.task.tensor, t.task.shape, std::string(to_string(t.format)), t.task.seed});
+        Json::array({t.task.tensor, t.task.shape, std::string(to_string(options.formats[i])),
+                     t.task.seed, static_cast<int>(t.action), t.task.base});
     tensor.push_back(t.task.shared);
     tensor.push_back(t.task.by_input);
     for (const PlannedInput& input : t.inputs) tensor.push_back(place(input));
-    tensor.push_back(t.base ? place(*t.base) : Json());
-    tensor.push_back(t.copy ? place(*t.copy) : Json());
     all["tensors"].push_back(std::move(tensor));
   }
   for (const auto& source : sources) {
@@ -85,10 +87,32 @@ class Workplace {
   std::optional<FileLock> lock_;
 };
 
-void write_configuration(const MergePlan& plan, const Source& donor, const fs::path& folder) {
+// The format of most values, as config.json names it.
+std::string_view torch_name(const MergePlan& plan, const std::vector<Format>& formats) {
+  std::map<Format, int64_t> elements;
+  for (size_t i = 0; i < formats.size(); ++i) elements[formats[i]] += plan.tensors[i].task.elements;
+  Format most = Format::f32;
+  for (const auto& [format, count] : elements) {
+    if (count > elements[most]) most = format;
+  }
+  return most == Format::bf16  ? "bfloat16"
+         : most == Format::f16 ? "float16"
+         : most == Format::f64 ? "float64"
+                               : "float32";
+}
+
+void write_configuration(const MergePlan& plan, const Source& donor, const MergeOptions& options,
+                         const fs::path& folder) {
   const ModelFiles& files = *donor.files();
   Json config = donor.config();
-  for (const auto& [key, value] : plan.config_changes.items()) config[key] = value;
+  for (const PlannedStack& stack : plan.stacks) set_layers(config, stack, donor.label());
+  for (const char* key : {"dtype", "torch_dtype"})
+    config[key] = std::string(torch_name(plan, options.formats));
+  // A head of its own is read only where the configuration says that it is not the embedding.
+  for (const PlannedTensor& tensor : plan.tensors) {
+    if (tensor.task.tensor == "lm_head.weight" && config.value("tie_word_embeddings", false))
+      config["tie_word_embeddings"] = false;
+  }
   write_file(folder / "config.json", config.dump(2) + "\n");
   if (!files.generation_config.is_null())
     write_file(folder / "generation_config.json", files.generation_config.dump(2) + "\n");
@@ -106,7 +130,7 @@ Json merge_into_folder(const MergePlan& plan,
   Workplace work(out, fingerprint(plan, sources, options.merge));
   const MergeOutcome outcome = merge_weights(plan, sources, work.path(), options.merge);
   const Source& donor = *sources.at(plan.donor);
-  write_configuration(plan, donor, work.path());
+  write_configuration(plan, donor, options.merge, work.path());
   write_tokenizer_files(*donor.files(), work.path());
   write_file(work.path() / "mergekit_config.yml", options.recipe_text);
   write_file(work.path() / "README.md",

@@ -56,11 +56,11 @@ struct Scene {
     write_model(home / "b", 100, bad);
     plan.method = "linear";
     for (const char* name : {"a", "b"}) {
-      plan.models.push_back((home / name).string());
-      sources.push_back(open_source(plan.models.back()));
+      sources.push_back(open_source((home / name).string()));
     }
     for (const auto& [name, shape] : kShapes) {
-      PlannedTensor tensor{.task = {.tensor = name, .shape = shape}, .format = format};
+      PlannedTensor tensor{.task = {.tensor = name, .shape = shape}};
+      options.merge.formats.push_back(format);
       tensor.task.elements = elements_of(shape);
       tensor.task.columns = shape.empty() ? 1 : shape.back();
       tensor.task.inputs = 2;
@@ -154,8 +154,7 @@ TEST(MergeFolder, SomeMethodsLookAtTheWholeModel) {
   for (PlannedTensor& tensor : scene.plan.tensors) {
     tensor.task.inputs = 1;
     tensor.task.base = true;
-    tensor.base = tensor.inputs[0];
-    tensor.inputs.erase(tensor.inputs.begin());
+    std::swap(tensor.inputs[0], tensor.inputs[1]);
     tensor.task.shared = {{"density", .1}, {"winsor", 1e-4}, {"strength", 0}};
     tensor.task.by_input = {{{"weight", 1}}};
   }

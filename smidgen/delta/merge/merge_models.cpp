@@ -8,8 +8,8 @@
 #include "smidgen/base/threads.h"
 #include "smidgen/delta/merge/statistics.h"
 #include "smidgen/delta/merge/tensor_engine.h"
-#include "smidgen/io/quantise.h"
 #include "smidgen/io/sharded_writer.h"
+#include "smidgen/kernels/plain_values.h"
 
 namespace smidgen {
 
@@ -31,23 +31,23 @@ Place find(const Sources& sources, const PlannedInput& input) {
 }
 
 void require_finite(std::span<const float> values, const Place& place) {
-  // x - x is 0 for every number and NaN for what is none.
-  float sum = 0;
-  for (const float x : values) sum += x - x;
-  if (sum == 0) return;
+  if (all_finite(static_cast<int64_t>(values.size()), values.data())) return;
   throw Error(ErrorKind::data,
               str("tensor ", place.tensor->name, " holds values that are no numbers"),
-              place.source->label(), "smidgen diff shows where; merging would spread them");
+              place.source->label(), "merging would spread them");
 }
 
 // One tensor on its way from the sources to the writer.
 class TensorRun {
  public:
-  TensorRun(const PlannedTensor& planned, const Sources& sources, const ShardedWriter& writer,
-            size_t number, bool statistics)
-      : planned_(planned), writer_(writer), number_(number), statistics_(planned.task.inputs) {
+  TensorRun(const PlannedTensor& planned, Format format, const Sources& sources,
+            const ShardedWriter& writer, size_t number, bool statistics)
+      : planned_(planned),
+        format_(format),
+        writer_(writer),
+        number_(number),
+        statistics_(planned.task.inputs) {
     for (const PlannedInput& input : planned.inputs) places_.push_back(find(sources, input));
-    if (planned.base) places_.push_back(find(sources, *planned.base));
     cut_ = Cut::of(planned.task.elements, planned.task.columns);
     if (statistics) sums_.resize(static_cast<size_t>(cut_.tiles()) * statistics_.size());
   }
@@ -77,10 +77,10 @@ class TensorRun {
 
   void write(const Chunk& chunk, std::span<const float> values) {
     thread_local std::vector<std::byte> bytes;
-    const auto wanted = static_cast<size_t>(info(planned_.format).bytes) * values.size();
+    const auto wanted = static_cast<size_t>(info(format_).bytes) * values.size();
     bytes.resize(wanted);
-    from_f32(planned_.format, values, bytes, planned_.task.tensor);
-    writer_.write(number_, static_cast<uint64_t>(chunk.begin * info(planned_.format).bytes), bytes);
+    write_values(format_, chunk.count, values.data(), bytes.data(), planned_.task.tensor.c_str());
+    writer_.write(number_, static_cast<uint64_t>(chunk.begin * info(format_).bytes), bytes);
     if (sums_.empty()) return;
     const size_t tile = static_cast<size_t>(chunk.begin / cut_.tile);
     statistics_.observe(chunk, values,
@@ -88,6 +88,7 @@ class TensorRun {
   }
 
   const PlannedTensor& planned_;
+  Format format_;
   const ShardedWriter& writer_;
   size_t number_;
   TensorStatistics statistics_;
@@ -96,11 +97,29 @@ class TensorRun {
   std::vector<double> sums_;
 };
 
-void copy(const PlannedTensor& planned, const Sources& sources, const ShardedWriter& writer,
-          size_t number) {
-  const Place place = find(sources, *planned.copy);
+// Tensors that cannot be mixed, because they hold no real numbers.
+void require_equal(const PlannedTensor& planned, const Sources& sources) {
+  const Place first = find(sources, planned.inputs.front());
+  for (const PlannedInput& input : planned.inputs) {
+    const Place other = find(sources, input);
+    const auto a = first.source->stored(*first.tensor), b = other.source->stored(*other.tensor);
+    SMIDGEN_ASSERT(a && b);
+    if (first.tensor->stored == other.tensor->stored &&
+        std::equal(a->bytes.begin(), a->bytes.end(), b->bytes.begin(), b->bytes.end())) {
+      continue;
+    }
+    throw Error(ErrorKind::mismatch,
+                str("tensor ", planned.task.tensor, " holds no real numbers, and differs between ",
+                    first.source->label(), " and ", other.source->label()),
+                planned.task.tensor, "such tensors can only be kept");
+  }
+}
+
+void copy(const PlannedTensor& planned, Format format, const Sources& sources,
+          const ShardedWriter& writer, size_t number) {
+  const Place place = find(sources, planned.inputs.front());
   const auto stored = place.source->stored(*place.tensor);
-  if (stored && place.tensor->stored == planned.format) {
+  if (stored && place.tensor->stored == format) {
     constexpr size_t kPiece = size_t{1} << 22;
     const auto bytes = stored->bytes;
     for (size_t at = 0; at < bytes.size(); at += kPiece)
@@ -111,18 +130,23 @@ void copy(const PlannedTensor& planned, const Sources& sources, const ShardedWri
   }
   const int64_t elements = place.tensor->elements();
   const Cut cut = Cut::of(elements, place.tensor->columns());
-  const auto size = static_cast<size_t>(info(planned.format).bytes);
+  const auto size = static_cast<size_t>(info(format).bytes);
   std::vector<float> values(static_cast<size_t>(std::min(cut.chunk, elements)));
   std::vector<std::byte> bytes(values.size() * size);
   for (int64_t begin = 0; begin < elements; begin += cut.chunk) {
     const auto count = static_cast<size_t>(std::min(cut.chunk, elements - begin));
     place.source->read(*place.tensor, begin, std::span(values).first(count));
     const auto part = std::span(bytes).first(count * size);
-    from_f32(planned.format, std::span<const float>(values).first(count), part,
-             planned.task.tensor);
+    write_values(format, static_cast<int64_t>(count), values.data(), part.data(),
+                 planned.task.tensor.c_str());
     writer.write(number, static_cast<uint64_t>(begin) * size, part);
     place.source->release(*place.tensor, begin, static_cast<int64_t>(count));
   }
+}
+
+// Whether a tensor is taken as it is from its first input.
+bool copies(const PlannedTensor& tensor) {
+  return tensor.action != PlannedTensor::Action::merge;
 }
 
 // A method at work on the tensors of one plan.
@@ -142,7 +166,7 @@ class Merger {
     MergeTask all;
     for (size_t i = 0; i < plan_.tensors.size(); ++i) {
       const PlannedTensor& tensor = plan_.tensors[i];
-      if (tensor.copy || tensor.task.elements == 0) continue;
+      if (copies(tensor) || tensor.task.elements == 0) continue;
       order.push_back(i);
       const int64_t elements = all.elements + tensor.task.elements;
       all = tensor.task;
@@ -160,7 +184,8 @@ class Merger {
     int64_t tile = 0;
     for (const size_t number : order) {
       const PlannedTensor& tensor = plan_.tensors[number];
-      runs.push_back(std::make_unique<TensorRun>(tensor, sources_, writer, number, false));
+      runs.push_back(std::make_unique<TensorRun>(tensor, options_.formats[number], sources_, writer,
+                                                 number, false));
       jobs.push_back(runs.back()->job());
       first_tile_[number] = tile;
       tile += Cut::of(tensor.task.elements, tensor.task.columns).tiles();
@@ -174,7 +199,7 @@ class Merger {
     for (const size_t number : writer.tensors(shard)) {
       const PlannedTensor& tensor = plan_.tensors[number];
       const int64_t tiles = Cut::of(tensor.task.elements, tensor.task.columns).tiles();
-      if (tensor.copy || tiles < 2 * thread_count()) {
+      if (copies(tensor) || tiles < 2 * thread_count()) {
         small.push_back(number);
       } else {
         merge_one(writer, number, statistics);
@@ -189,10 +214,11 @@ class Merger {
   void merge_one(const ShardedWriter& writer, size_t number, Json& statistics) {
     const PlannedTensor& planned = plan_.tensors[number];
     Json found;
-    if (planned.copy) {
-      copy(planned, sources_, writer, number);
+    const Format format = options_.formats[number];
+    if (copies(planned)) {
+      copy(planned, format, sources_, writer, number);
     } else {
-      TensorRun run(planned, sources_, writer, number, options_.statistics);
+      TensorRun run(planned, format, sources_, writer, number, options_.statistics);
       if (whole_ && planned.task.elements > 0) {
         emit_tensor(traits_, *whole_, run.job(), first_tile_.at(number));
       } else {
@@ -202,7 +228,7 @@ class Merger {
     }
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!found.is_null()) statistics[planned.task.tensor] = std::move(found);
-    written_ += packed_bytes(planned.format, planned.task.shape).value_or(0);
+    written_ += packed_bytes(format, planned.task.shape).value_or(0);
     if (options_.wrote) options_.wrote(written_);
   }
 
@@ -222,8 +248,12 @@ class Merger {
 MergeOutcome merge_weights(const MergePlan& plan, const Sources& sources, const fs::path& folder,
                            const MergeOptions& options) {
   std::vector<TensorSpec> specs;
-  for (const PlannedTensor& tensor : plan.tensors)
-    specs.push_back({tensor.task.tensor, tensor.format, tensor.task.shape});
+  SMIDGEN_ASSERT(options.formats.size() == plan.tensors.size());
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    const PlannedTensor& tensor = plan.tensors[i];
+    specs.push_back({tensor.task.tensor, options.formats[i], tensor.task.shape});
+    if (tensor.action == PlannedTensor::Action::copy_if_equal) require_equal(tensor, sources);
+  }
   ShardedWriter writer(folder, std::move(specs), options.shard_bytes);
   uint64_t missing = 0;
   for (size_t shard = 0; shard < writer.shards(); ++shard) {

@@ -7,10 +7,12 @@
 #include "smidgen/base/fs.h"
 #include "smidgen/delta/merge/plan.h"
 #include "smidgen/delta/source.h"
+#include "smidgen/io/tensor_view.h"
 
 namespace smidgen {
 
 struct MergeOptions {
+  std::vector<Format> formats;  // of each tensor of the plan
   uint64_t shard_bytes = 5'000'000'000;
   bool statistics = true;                    // of each tensor, in the result of merge_models
   std::function<void(int64_t bytes)> wrote;  // called after each tensor, with all bytes so far

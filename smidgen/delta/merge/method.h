@@ -30,6 +30,16 @@ struct MergeField {
   std::string help;
 };
 
+// Numbers about the inputs of one tensor that come from elsewhere: importances of elements, or what
+// a layer's inputs were like. Reading is safe from several threads.
+class MergeStatistics {
+ public:
+  virtual ~MergeStatistics() = default;
+  // Empty where this input has none for the tensor.
+  virtual std::vector<int64_t> shape(size_t input) const = 0;
+  virtual void read(size_t input, int64_t begin, std::span<float> out) const = 0;
+};
+
 // What is known of one output tensor before anything is read. Inputs are counted in the order of
 // the recipe. A base that the method uses as such is not an input; one that it ignores is the last.
 struct MergeTask {
@@ -41,6 +51,8 @@ struct MergeTask {
   std::map<std::string, double> shared;
   std::vector<std::map<std::string, double>> by_input;
   uint64_t seed = 0;
+  // Null unless the method asks for them (MergeTraits::statistics).
+  std::shared_ptr<const MergeStatistics> statistics = {};
 
   double value(const std::string& name) const;
   double value(size_t input, const std::string& name) const;
@@ -98,6 +110,7 @@ struct MergeTraits {
   std::optional<size_t> most;  // none: any number
   bool deltas = false;         // Chunk::deltas is filled
   bool random = false;         // draws random numbers
+  bool statistics = false;     // every input needs a file of statistics
   bool whole_model = false;    // passes run over the tensors of the whole model as one long one
   Missing missing = Missing::refuse;
 };

@@ -1,0 +1,40 @@
+// One call of `smidgen merge`: all documents of a recipe, in the order in which they need each
+// other.
+#pragma once
+
+#include <cstdint>
+
+#include "smidgen/base/fs.h"
+#include "smidgen/base/json.h"
+#include "smidgen/base/schema.h"
+
+namespace smidgen {
+
+struct MergeRun {
+  fs::path config, out;
+  Size shard_size{5'000'000'000};
+  int64_t seed = -1;
+  bool strict = false, dry_run = false, allow_other_base = false;
+  bool statistics = true, digests = true;
+};
+
+template <class V>
+void fields(V& v, MergeRun& c) {
+  v("config", c.config, {.help = "The merge recipe: a YAML file of mergekit's", .required = true});
+  v("out", c.out, {.help = "Folder to write; it must be new or empty", .required = true});
+  v("shard_size", c.shard_size, {.help = "Largest weight file", .min = 1});
+  v("seed", c.seed,
+    {.help = "Of random methods; -1: the recipe's `smidgen: {seed: N}`, else 0", .min = -1});
+  v("strict", c.strict, {.help = "Refuse keys that have no effect, where mergekit ignores them"});
+  v("dry_run", c.dry_run, {.help = "Read and check everything, write nothing"});
+  v("allow_other_base", c.allow_other_base,
+    {.help = "Use an adapter on another base than it was trained on"});
+  v("statistics", c.statistics, {.help = "What the merge did to each tensor, in the card"});
+  v("digests", c.digests, {.help = "SHA-256 of the inputs' weights, in the card"});
+}
+
+// {"stages": [{"name", "out", "method", "tensors", "bytes", "seconds", ...}, ...]}; the last is
+// `out`, the others lie in OUT.stages.
+Json run_merge(const MergeRun& run);
+
+}  // namespace smidgen
