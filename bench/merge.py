@@ -10,6 +10,7 @@ machine allows.
 Needs a built smidgen (build/release) and the development requirements.
 """
 
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -68,6 +69,12 @@ def recipe_of(method, scratch):
     file = scratch / f"{method}.yaml"
     file.write_text(text.replace("BASE", str(scratch / "base")))
     return file
+
+
+def apart(work, *args):
+    """`work(*args)` in a process of its own: what Linux calls a program's peak begins with the size of the process that started it."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, args)
 
 
 def timed(argv, out):
@@ -134,7 +141,7 @@ def main():
     layer = 2 * (4 * WIDTH * WIDTH + 3 * WIDTH * INNER)
     layers = max(1, round((args.gigabytes * 1e9 - 4 * VOCABULARY * WIDTH) / layer))
     scratch = args.scratch / f"{layers}-layers"
-    make_models(scratch, layers)
+    apart(make_models, scratch, layers)
     mergekit = Path(sys.executable).parent / "mergekit-yaml"
     rows, cases = [], {}
     for method in args.methods:
@@ -153,7 +160,7 @@ def main():
         spreads = {side: {key: harness.spread([r[key] for r in done]) for key in done[0]} for side, done in runs.items()}
         ratio = spreads["mergekit"]["seconds"]["median"] / spreads["smidgen"]["seconds"]["median"]
         of_copy = spreads["copy"]["seconds"]["median"] / spreads["smidgen"]["seconds"]["median"]
-        cases[method] = {**spreads, "speed_ratio": ratio, "share_of_copy": of_copy, "difference": differences(outs["smidgen"], outs["mergekit"])}
+        cases[method] = {**spreads, "speed_ratio": ratio, "share_of_copy": of_copy, "difference": apart(differences, outs["smidgen"], outs["mergekit"])}
         for side, s in spreads.items():
             rows.append([f"{method}: {side}", *(s["seconds"][k] for k in ("median", "least", "most")), s["peak_mb"]["median"], ratio if side == "mergekit" else ""])
         print(method, cases[method]["difference"], flush=True)
