@@ -12,7 +12,7 @@ import sys
 import harness
 
 # Not claims about speed with a peer on the other side, or with needs of their own.
-APART = {"all", "harness", "learning"}
+APART = {"all", "harness", "int8", "learning"}
 
 
 EVERYTHING = {"step": ["--case", "all"]}

@@ -32,9 +32,9 @@ def prepare():
     return next(DEMO.glob("*.gguf")), DEMO / "data"
 
 
-def scores(model, data, out, adapter=None):
+def scores(model, data, out, adapter=None, flags=()):
     """Loss of each held-out sample: (sum over its answer tokens, their number)."""
-    command = [SMIDGEN, "eval", "--model", model, "--data", data, "--per-sample", out, "--json"]
+    command = [SMIDGEN, "eval", "--model", model, "--data", data, "--per-sample", out, "--json", *flags]
     if adapter:
         command += ["--adapter", adapter]
     subprocess.run(command, check=True, capture_output=True)
