@@ -6,12 +6,14 @@
 //   dy W    ~ diag(t) (P Q),   rows of dy diag(s) rounded to t_r P_r
 //
 // as in LLM.int8()'s vector-wise products (arXiv 2208.07339) without its outlier columns; there the
-// backward product runs on the unpacked weights. Under fp32 arithmetic, and where the machine has
-// no such instruction, products read diag(s) Q unpacked.
+// backward product runs on the unpacked weights, as int8_forward's does here. Under fp32
+// arithmetic, and where the machine has no such instruction, products read diag(s) Q unpacked.
+#include <atomic>
 #include <cmath>
 #include <vector>
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/linalg_vector_norm.h>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/log.h"
@@ -23,14 +25,20 @@
 namespace smidgen {
 namespace {
 
+// Which products round both sides to 8 bits.
+enum class Rounded { both, forward };
+
 class Int8Weight final : public BaseWeight {
  public:
-  Int8Weight(int64_t out, int64_t in, Arithmetic arithmetic)
+  Int8Weight(int64_t out, int64_t in, Arithmetic arithmetic, Rounded products)
       : BaseWeight(out, in, arithmetic),
+        products_(products),
         values_(static_cast<size_t>(out * in)),
         scales_(static_cast<size_t>(out)) {}
 
-  std::string_view format() const override { return "int8"; }
+  std::string_view format() const override {
+    return products_ == Rounded::both ? "int8" : "int8_forward";
+  }
   // An adapter would not survive the rounding.
   std::string_view changed_format() const override {
     return arithmetic() == Arithmetic::bf16 ? "bf16" : "fp32";
@@ -38,7 +46,8 @@ class Int8Weight final : public BaseWeight {
   size_t bytes() const override { return values_.size() + scales_.size() * sizeof(float); }
   int64_t product_bytes(int64_t n, bool transposed) const override {
     const int64_t inner = transposed ? out_features() : in_features();
-    return multiplies(inner) ? n * (inner + 8) : BaseWeight::product_bytes(n, transposed);
+    const bool integers = transposed ? multiplies_t(inner) : multiplies(inner);
+    return integers ? n * (inner + 8) : BaseWeight::product_bytes(n, transposed);
   }
 
   void put_row(int64_t row, const float* w, const std::string& name) {
@@ -68,9 +77,10 @@ class Int8Weight final : public BaseWeight {
     return y;
   }
   at::Tensor do_matmul_t(const at::Tensor& dy, int64_t row0, int64_t row1) const override {
-    if (!multiplies(row1 - row0)) return BaseWeight::do_matmul_t(dy, row0, row1);
+    if (!multiplies_t(row1 - row0)) return BaseWeight::do_matmul_t(dy, row0, row1);
     at::Tensor dx = at::empty({dy.size(0), in_features()}, dy.options());
     backward(dy, row0, rounding_into(dx));
+    tell_error(dy, row0, row1);
     return dx;
   }
   void do_matmul_blocks(const at::Tensor& x, const FinishBlock& finish) const override {
@@ -78,8 +88,9 @@ class Int8Weight final : public BaseWeight {
     forward(x, 0, out_features(), finish);
   }
   void do_matmul_t_blocks(const at::Tensor& dy, const FinishBlock& finish) const override {
-    if (!multiplies(out_features())) return BaseWeight::do_matmul_t_blocks(dy, finish);
+    if (!multiplies_t(out_features())) return BaseWeight::do_matmul_t_blocks(dy, finish);
     backward(dy, 0, finish);
+    tell_error(dy, 0, out_features());
   }
   at::Tensor do_tile(int64_t row0, int64_t row1) const override {
     at::Tensor tile = at::empty({row1 - row0, in_features()}, at::kFloat);
@@ -94,6 +105,9 @@ class Int8Weight final : public BaseWeight {
  private:
   bool multiplies(int64_t inner) const {
     return arithmetic() == Arithmetic::bf16 && uses_int8_products() && inner <= kMostInt8Terms;
+  }
+  bool multiplies_t(int64_t inner) const {
+    return products_ == Rounded::both && multiplies(inner);
   }
   const int8_t* row_of(int64_t row) const { return values_.data() + row * in_features(); }
 
@@ -111,15 +125,40 @@ class Int8Weight final : public BaseWeight {
                   int8_panels_of(row_of(row0), in_features()), nullptr, finish);
   }
 
+  // What rounding costs the first gradient of a run, said once: the product over some of its rows
+  // beside that of the unpacked weights.
+  void tell_error(const at::Tensor& dy, int64_t row0, int64_t row1) const {
+    static std::atomic<bool> told{false};
+    if (told.exchange(true)) return;
+    const at::Tensor some = dy.narrow(0, 0, std::min<int64_t>(dy.size(0), 256));
+    at::Tensor found = at::empty({some.size(0), in_features()}, some.options());
+    backward(some, row0, rounding_into(found));
+    const at::Tensor exact = BaseWeight::do_matmul_t(some, row0, row1).to(at::kFloat);
+    const double size = at::linalg_vector_norm(exact).item<double>();
+    if (!(size > 0)) {
+      told = false;
+      return;
+    }
+    const double off = at::linalg_vector_norm(found.to(at::kFloat) - exact).item<double>();
+    log_note("base_format int8: the first input gradient differs from bf16's by ",
+             std::round(1e4 * off / size) / 100, " % of its norm; int8_forward takes it in bf16");
+  }
+
+  Rounded products_;
   std::vector<int8_t> values_;  // [o, i]
   std::vector<float> scales_;   // [o]
 };
 
 class Int8Format final : public WeightFormat {
  public:
-  std::string_view name() const override { return "int8"; }
+  explicit Int8Format(Rounded products) : products_(products) {}
+  std::string_view name() const override {
+    return products_ == Rounded::both ? "int8" : "int8_forward";
+  }
   std::string_view summary() const override {
-    return "8-bit integers with a scale for each row; rounds activations too";
+    return products_ == Rounded::both
+               ? "8-bit integers with a scale for each row; rounds activations too"
+               : "int8, but gradients are multiplied with unpacked weights";
   }
   // The loss by a row's logits is one large number among tens of thousands of small ones: 8 bits
   // would keep the one.
@@ -129,14 +168,14 @@ class Int8Format final : public WeightFormat {
     if (source.rows < 1 || source.columns < 1)
       throw Error(ErrorKind::mismatch,
                   str("[int8] cannot hold [", source.rows, ", ", source.columns, "]"), source.name);
-    static const bool told = [] {
+    static const bool told = [this] {
       if (!uses_int8_products())
-        log_note("base_format int8: ", kernel_target(),
+        log_note("base_format ", name(), ": ", kernel_target(),
                  " has no products of 8-bit integers, so weights are unpacked for each");
       return true;
     }();
     static_cast<void>(told);
-    auto weight = std::make_shared<Int8Weight>(source.rows, source.columns, arithmetic);
+    auto weight = std::make_shared<Int8Weight>(source.rows, source.columns, arithmetic, products_);
     const int64_t step = std::max<int64_t>(1, (int64_t{1} << 16) / source.columns);
     parallel_for(source.rows, step, [&](int64_t begin, int64_t end) {
       std::vector<float> block(static_cast<size_t>(std::min(step, end - begin) * source.columns));
@@ -150,12 +189,18 @@ class Int8Format final : public WeightFormat {
     if (source.release) source.release();
     return weight;
   }
+
+ private:
+  Rounded products_;
 };
 
 }  // namespace
 
 std::unique_ptr<const WeightFormat> make_int8_weight_format() {
-  return std::make_unique<Int8Format>();
+  return std::make_unique<Int8Format>(Rounded::both);
+}
+std::unique_ptr<const WeightFormat> make_int8_forward_weight_format() {
+  return std::make_unique<Int8Format>(Rounded::forward);
 }
 
 }  // namespace smidgen
