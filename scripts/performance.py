@@ -3,6 +3,8 @@
 
     performance.py [--results FOLDER] [--docs FOLDER] [--quick]
 
+A script's result is NAME.json; NAME_*.json are those of further calls (--out), whose cases join it.
+
 Every figure of the page comes out of a file; nothing is typed in. Results of a `--quick` run are refused, since their
 figures mean nothing; --quick lets them pass, to see that the script works.
 """
@@ -136,7 +138,33 @@ def generate_section(result):
     return text
 
 
-SECTIONS = {"step": step_section, "load": load_section, "plan": plan_section, "tokenizer": peer_section("Tokenizing, seconds"), "generate": generate_section, "memory": memory_section}
+def merge_section(result):
+    rows = []
+    for method, e in result["cases"].items():
+        sides = [spread(e[side]["seconds"]) for side in ("smidgen", "mergekit", "copy")]
+        peaks = [number(e[side]["peak_mb"]["median"]) for side in ("smidgen", "mergekit")]
+        rows.append([method, *sides, f"{e['speed_ratio']:.1f}", f"{100 * e['share_of_copy']:.0f} %", *peaks, f"{100 * e['difference']['equal']:.2f} %"])
+    text = "## Merging, against mergekit\n\nSeconds from start to end, the output synced; 'copy' reads every input, writes one output and does nothing else, and 'of copy' is its speed that is reached. "
+    text += "Values differ where magnitudes are equal at a threshold (`ties`), where masks are random (`dare_ties`), and by the last bit of bf16 (`slerp`).\n\n"
+    return text + table(["method", "smidgen", "mergekit", "copy", "times mergekit", "of copy", "smidgen, MB", "mergekit, MB", "equal values"], rows)
+
+
+def int8_section(result):
+    rows = [[r["seed"], f"`{r['base_format']}`", f"{r['loss']:.4f}", f"{100 * r['over_bf16']:+.2f} %", f"[{r['interval'][0]:.4f}, {r['interval'][1]:.4f}]", f"{r['on_bf16']:.4f}"] for r in result["rows"]]
+    text = f"## What 8-bit products cost in loss\n\nHeld-out loss of the demo's data after {result['steps']} steps of {result['tokens']} tokens, with the base that was trained on, and of the adapter on a bf16 base. "
+    text += "The interval is that of the difference from bf16's loss of that seed (paired bootstrap over samples, 95 %).\n\n"
+    return text + table(["seed", "base", "loss", "against bf16", "interval", "adapter on bf16"], rows)
+
+
+def together(results):
+    """Results of several calls of one script: the cases of all."""
+    whole = dict(results[0])
+    if "cases" in whole:
+        whole["cases"] = {case: entry for result in results for case, entry in result["cases"].items()}
+    return whole
+
+
+SECTIONS = {"step": step_section, "load": load_section, "plan": plan_section, "tokenizer": peer_section("Tokenizing, seconds"), "generate": generate_section, "memory": memory_section, "int8": int8_section, "merge": merge_section}
 
 
 def main():
@@ -145,23 +173,29 @@ def main():
     parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
-    found = {name: json.loads(path.read_text()) for name in SECTIONS if (path := args.results / f"{name}.json").exists()}
+    found = {}
+    for name in SECTIONS:
+        paths = [*args.results.glob(f"{name}.json"), *sorted(args.results.glob(f"{name}_*.json"))]
+        if paths:
+            found[name] = [json.loads(path.read_text()) for path in paths]
     if not found:
         raise SystemExit(f"no results in {args.results}: make bench")
-    quick = [name for name, result in found.items() if result.get("quick")]
+    quick = [name for name, results in found.items() if any(result.get("quick") for result in results)]
     if quick and not args.quick:
         raise SystemExit(f"results of a quick run, which mean nothing: {' '.join(quick)}")
-    machines = {json.dumps(result["machine"]) for result in found.values()}
+    machines = {json.dumps(result["machine"]) for results in found.values() for result in results}
     if len(machines) > 1:
         raise SystemExit("the results come from different machines: " + "; ".join(machines))
     machine = json.loads(machines.pop())
     text = f"# Performance\n\nWritten by `scripts/performance.py` from what scripts of `bench/` measured on {machine['cores']} cores of {machine['processor']}. A claim is a ratio against the peer in one run.\n"
     picture = None
-    for name, result in found.items():
+    for name, results in found.items():
+        result = together(results)
         section = SECTIONS[name](result)
         if not section:
             continue
-        text += f"\n{section}\n```console\n$ .venv/bin/python {result['command']}\n```\n"
+        calls = "".join(f"$ .venv/bin/python {r['command']}\n" for r in results)
+        text += f"\n{section}\n```console\n{calls}```\n"
         if name == "step":
             profile, picture = profile_section(result)
             text += f"\n{profile}" if profile else ""
