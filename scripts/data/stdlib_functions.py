@@ -19,39 +19,20 @@ import ast
 import hashlib
 import io
 import json
-import os
 import pathlib
 import re
-import shutil
-import subprocess
 import sys
 import textwrap
 import tokenize
 import warnings
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))  # `python -I` leaves it out
+from packages import Failure, debian, default_cache, digest, failed, fraction, run, write_file  # noqa: E402
+
 PACKAGES = ("libpython3.11-stdlib", "libpython3.11-minimal")
 LIBRARY = "usr/lib/python3.11"
 INSTRUCTION = "Write the body of this Python function."
 SKIPPED_FOLDERS = {"test", "tests", "idle_test", "lib2to3", "__pycache__", "pydoc_data"}
-
-
-class Failure(Exception):
-    """A message for the user, and what would help."""
-
-    def __init__(self, message, hint=""):
-        super().__init__(message)
-        self.hint = hint
-
-
-def run(command, **options):
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout
-    except FileNotFoundError:
-        raise Failure(f"{command[0]} is not on this machine", "this data set is made from a Debian package") from None
-    except subprocess.CalledProcessError as error:
-        tail = (error.stderr or "").strip().splitlines()[-1:] or [f"exit code {error.returncode}"]
-        raise Failure(f"{' '.join(command[:3])} failed: {tail[0]}",
-                      "is there a network, and a Debian 12 package source? try: apt-get update") from None
 
 
 def installed_files(package):
@@ -70,25 +51,16 @@ def installed_files(package):
     return state[1], pathlib.Path("/"), files
 
 
-def fetched_files(package, cache):
-    folder = cache / package
-    if not (folder / "DONE").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        run(["apt-get", "download", package], cwd=folder)
-        (deb,) = folder.glob("*.deb")
-        run(["dpkg-deb", "-x", str(deb), str(folder / "root")])
-        (folder / "DONE").write_text(run(["dpkg-deb", "-f", str(deb), "Version"]).strip())
-    root = folder / "root"
-    return (folder / "DONE").read_text(), root, [path for path in sorted((root / LIBRARY).rglob("*.py")) if not path.is_symlink()]
-
-
 def library_files(cache, fetch):
     """{package: version}, [(module, path)] of the library, sorted by module."""
     versions, modules = {}, {}
     for package in PACKAGES:
         found = None if fetch else installed_files(package)
-        version, root, files = found or fetched_files(package, cache)
+        if found:
+            version, root, files = found
+        else:
+            version, root = debian(package, cache)
+            files = [path for path in sorted((root / LIBRARY).rglob("*.py")) if not path.is_symlink()]
         versions[package] = version
         for path in files:
             try:
@@ -230,14 +202,6 @@ def normal_text(docstring):
     return " ".join(re.findall(r"\w+", docstring.lower()))
 
 
-def digest(*parts):
-    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
-
-
-def fraction(*parts):
-    return int.from_bytes(digest(*parts)[:8], "big") / 2**64
-
-
 def groups_of(rows):
     """For every row the number of its group: rows that share a normalised body or docstring are connected."""
     parent = list(range(len(rows)))
@@ -338,20 +302,6 @@ def write_rows(path, rows):
             "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
-def write_file(path, text):
-    """Never leaves half a file under the final name."""
-    partial = path.with_name(path.name + ".tmp")
-    with open(partial, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def default_cache():
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "smidgen"
-
-
 def arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the JSONL files")
@@ -397,10 +347,7 @@ def main(argv=None):
     try:
         manifest = make(options)
     except (Failure, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        if getattr(error, "hint", ""):
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return 1
+        return failed(error)
     counts = manifest["counts"]
     print(f"{counts['modules']} modules, {counts['functions']} functions, {counts['documented']} with a docstring")
     for reason, count in {**counts["dropped"], **manifest["removed_duplicates"]}.items():

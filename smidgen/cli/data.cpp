@@ -95,6 +95,8 @@ const VerbEntry kData([] {
               Json::array({Json::array({"smidgen data list", "what can be fetched"}),
                            Json::array({"smidgen data stdlib-functions --out data",
                                         "the set of the demonstration"}),
+                           Json::array({"smidgen data reuters-r8 --out r8",
+                                        "questions with a few answers, for eval --choices"}),
                            Json::array({"smidgen data cache", "what is tokenised already"}),
                            Json::array({"smidgen data data/train.jsonl --model model.gguf",
                                         "rows, lengths, first row"})}),

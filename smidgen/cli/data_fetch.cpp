@@ -79,9 +79,14 @@ int run_program(std::vector<std::string> words, bool stdout_to_stderr) {
 
 const std::vector<DataSet>& data_sets() {
   static const std::vector<DataSet> all = {
+      {"election-tweets", "election_tweets.py", "tweets of the candidates of 2016 -> author, of 2"},
+      {"fortune-topics", "fortune_topics.py", "texts of Debian's fortunes -> topic, of 6"},
+      {"manpage-languages", "manpage_languages.py",
+       "paragraphs of Debian's manual pages -> language, of 6"},
+      {"reuters-r8", "reuters_r8.py", "news stories of Reuters, lower-cased -> topic, of 8"},
+      {"smollm2", "smollm2.py", "the model SmolLM2-135M-Instruct, Q4_1 GGUF, 98 MB"},
       {"stdlib-functions", "stdlib_functions.py",
-       "documented functions of Python 3.11's library: signature and docstring -> body"},
-      {"smollm2", "smollm2.py", "the model SmolLM2-135M-Instruct, Q4_1 GGUF, 98 MB"}};
+       "documented functions of Python 3.11's library: signature and docstring -> body"}};
   return all;
 }
 
