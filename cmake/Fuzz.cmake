@@ -2,7 +2,7 @@
 # are instrumented once, so one sanitizer build serves the unit tests and the fuzzers.
 if(SMIDGEN_FUZZ)
   # Files that need no torch, of a room whose others do.
-  set(fuzz_merge_recipe_files layers model_index model_ref modules parameters plan plan_tensor recipe recipe_map recipe_models
+  set(fuzz_merge_recipe_files layers model_index model_ref modules moe_recipe parameters plan plan_tensor recipe recipe_map recipe_models
     tokenizer_spec)
   list(TRANSFORM fuzz_merge_recipe_files PREPEND smidgen/delta/merge/)
   list(TRANSFORM fuzz_merge_recipe_files APPEND .cpp)

@@ -1,6 +1,8 @@
-// Merge recipes: documents as typed values, and as plans of output tensors over two small models.
+// Merge recipes: documents as typed values, and as plans of output tensors over two small models;
+// recipes of experts.
 #include <algorithm>
 
+#include "smidgen/delta/merge/moe_recipe.h"
 #include "smidgen/delta/merge/plan.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -69,6 +71,14 @@ ModelTensors model(const std::string& label, size_t index) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  fuzz::accepted([&] {
+    const auto experts = parse_moe_recipe(fuzz::text_of(data, size), "input.yaml");
+    if (!experts) return;
+    fuzz::require(
+        experts->used >= 1 && experts->used <= static_cast<int64_t>(experts->experts.size()),
+        "a token has as many experts as it uses");
+    fuzz::require(models_of(*experts).front() == experts->base, "the base comes first");
+  });
   std::vector<MergeRecipe> recipes;
   const bool read = fuzz::accepted(
       [&] { recipes = parse_merge_recipes(fuzz::text_of(data, size), "input.yaml"); });

@@ -217,7 +217,96 @@ def test_density_one_drops_nothing(kind, tmp_path):
     assert off(written(tmp_path / "out"), peft_combines(wrapped, [0.7, 0.4], kind, density=1)) <= TINY
 
 
+@pytest.mark.parametrize("density", [0.2, 0.7])
+def test_as_many_are_dropped_as_peft_drops(density, tmp_path):
+    """Of PEFT's random choice only the share can be compared, and that what is kept is divided by it."""
+    wrapped, folders = small_lora.adapters(SAME, tmp_path)
+    peft_combines(wrapped, [0.7, 1e-30], "dare_linear", density=density)
+    combine(folders, [0.7, 1e-30], tmp_path / "out", type="dare_linear", density=density)
+    ours = smidgen.tensors(tmp_path / "out" / "adapter_model.safetensors")
+    whole = smidgen.tensors(folders[0] / "adapter_model.safetensors")
+    shares, count = np.zeros(2), 0
+    for name, x in whole.items():
+        module = wrapped.base_model.model.get_submodule(name.removeprefix("base_model.model.").rsplit(".", 2)[0])
+        theirs = (module.lora_A if "lora_A" in name else module.lora_B)["sum"].weight.detach().numpy()
+        for side, found in enumerate((ours[name], theirs)):
+            kept = np.abs(found) > 1e-6
+            assert np.allclose(found[kept], (np.sqrt(0.7 * 6 / 4) * x / density)[kept], rtol=1e-5)
+            shares[side] += kept.sum()
+        count += x.size
+    assert np.all(np.abs(shares / count - density) < 6 * np.sqrt(density * (1 - density) / count))
+
+
 # ---------------------------------------------------------------------------------------------- where PEFT fails
+IDS = torch.arange(12).reshape(1, -1)
+
+
+def answers(wrapped, name):
+    wrapped.set_adapter(name)
+    with torch.no_grad():
+        return wrapped(IDS).double().numpy()
+
+
+@pytest.mark.parametrize("kind", ["cat", "linear", "svd"])
+@pytest.mark.parametrize("extra", [{}, {"use_rslora": True}, {"lora_bias": True}])
+def test_the_identity_that_peft_breaks(kind, extra, tmp_path):
+    """peft#3761, with the same adapter a second time at weight 0: of one alone PEFT makes `linear`, whatever it is asked."""
+    settings = {"r": 4, "lora_alpha": 6, "target_modules": ["body.v", "body.up"] if "lora_bias" in extra else LINEAR} | extra
+    wrapped, folders = small_lora.adapters([settings, settings], tmp_path)
+    with torch.no_grad():
+        for name, value in wrapped.named_parameters():
+            if "lora_B.0.bias" in name:
+                value.fill_(0.7)
+    wrapped.save_pretrained(str(tmp_path))
+    wanted = answers(wrapped, "0")
+    wrapped.add_weighted_adapter(["0", "1"], [1.0, 0.0], "same", combination_type=kind)
+    broken = reference.difference(answers(wrapped, "same"), wanted)
+    assert broken >= 0.05 if extra else broken <= TINY
+    combine(folders, [1.0, 0.0], tmp_path / "ours", type=kind)
+    assert reference.difference(answers(small_lora.load(tmp_path / "ours"), "0"), wanted) <= 1e-6
+
+
+def test_dropout_plays_no_part(tmp_path):
+    """peft#3586 is of the same kind: what is written must not depend on whether somebody was training."""
+    made = {}
+    for dropout in (0.0, 0.5):
+        settings = [c | {"lora_dropout": dropout} for c in SAME]
+        _, folders = small_lora.adapters(settings, tmp_path / str(dropout))
+        for kind in ("cat", "svd", "linear"):
+            combine(folders, [0.7, -0.4], tmp_path / f"{kind} {dropout}", type=kind)
+            made[kind, dropout] = (tmp_path / f"{kind} {dropout}" / "adapter_model.safetensors").read_bytes()
+    assert all(made[kind, 0.0] == made[kind, 0.5] for kind in ("cat", "svd", "linear"))
+
+
+@pytest.mark.parametrize("what", ["dora", "kasa", "loha"])
+def test_what_has_no_weighted_sum_is_refused(what, tmp_path):
+    import peft
+    from peft.tuners.lora.config import KasaConfig
+
+    config = {
+        "dora": lambda: peft.LoraConfig(r=4, target_modules=["up"], use_dora=True),
+        "kasa": lambda: peft.LoraConfig(r=4, target_modules=["up"], kasa_config=KasaConfig()),
+        "loha": lambda: peft.LoHaConfig(r=4, target_modules=["up"], rank_dropout=0.5),
+    }[what]()
+    with reference.without_hub():
+        peft.get_peft_model(small_lora.net(), config).save_pretrained(str(tmp_path / what))
+    done = smidgen.call("combine", adapter=[tmp_path / what, tmp_path / what], out=tmp_path / "out")
+    assert done.returncode == 1 and {"dora": "DoRA", "kasa": "KaSA", "loha": "LOHA"}[what] in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_convolution_in_one_dimension(tmp_path):
+    """PEFT's types of ..._svd fail on it (3769)."""
+    settings = [{"r": 2, "lora_alpha": 3, "target_modules": ["line"]}, {"r": 3, "lora_alpha": 1, "target_modules": ["line"]}]
+    wrapped, folders = small_lora.adapters(settings, tmp_path)
+    exact = weighted_sum(wrapped, [0.5, -2.0])
+    for kind, rank in (("cat", None), ("svd", 5)):
+        combine(folders, [0.5, -2.0], tmp_path / kind, type=kind, rank=rank)
+        assert off(written(tmp_path / kind), exact) <= 1e-6
+    with pytest.raises((RuntimeError, ValueError)):
+        peft_combines(wrapped, [0.5, -2.0], "svd", rank=5)
+
+
 @pytest.mark.parametrize("kind", ["cat", "linear", "svd"])
 @pytest.mark.parametrize("extra", [{}, {"use_rslora": True}, {"lora_bias": True}, {"alpha_pattern": {"q": 11}}])
 def test_one_of_weight_one_is_itself(kind, extra, tmp_path):

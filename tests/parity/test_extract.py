@@ -155,3 +155,42 @@ def test_unchanged_modules_are_left_out(tmp_path):
     assert report["whole"] == ["model.norm"] and report["left_out"] == []
     config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
     assert config["target_modules"] == ["down_proj"] and config["modules_to_save"] == ["model.norm"]
+
+
+# ---------------------------------------------------------------------------------------------- mergekit's own
+def by_mergekit(base, model, out, monkeypatch, *options):
+    from click.testing import CliRunner
+    from mergekit.scripts import extract_lora
+
+    monkeypatch.setattr(extract_lora, "generate_card_lora", lambda *_, **__: "")  # it asks the hub
+    call = ["--base-model", str(base), "--model", str(model), "--out-path", str(out), "--no-multi-gpu", *options]
+    done = CliRunner().invoke(extract_lora.main, call, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return out
+
+
+@pytest.mark.parametrize("options", [{"rank": 5}, {"rank": 64}, {"rank": 3, "scale_on": "a"}, {"sv_epsilon": 0.25}, {"rank": 4, "embeddings": True}])
+def test_factors_are_mergekits(options, tmp_path, monkeypatch):
+    """Up to the signs of singular vectors, which are nobody's choice: so the products are compared, and how both factors are scaled."""
+    base = tiny.model(tie_word_embeddings=False)
+    model = moved(base, tmp_path / "after", [*LINEAR, "embed_tokens", "lm_head", "norm"])
+    words = {"rank": "--max-rank", "sv_epsilon": "--sv-epsilon"}
+    theirs = [text for key, value in options.items() if key in words for text in (words[key], str(value))]
+    theirs += ["--no-distribute-scale"] if "scale_on" in options else []
+    theirs += ["--embed-lora"] if "embeddings" in options else []
+    by_mergekit(base, model, tmp_path / "theirs", monkeypatch, *theirs)
+    extract(base, model, tmp_path / "ours", **options)
+    ours, wanted = (smidgen.tensors(tmp_path / side / "adapter_model.safetensors") for side in ("ours", "theirs"))
+    assert ours.keys() == wanted.keys() | {n for n in ours if "embed_tokens" in n and "lora" not in n}
+    for name in (n for n in wanted if "_A" in n):
+        b = name.replace("lora_A", "lora_B").replace("embedding_A", "embedding_B")
+        assert ours[name].shape == wanted[name].shape, name
+        assert reference.difference(ours[b].astype(np.float64) @ ours[name], wanted[b].astype(np.float64) @ wanted[name]) <= 1e-5, name
+        assert np.allclose(np.linalg.norm(ours[name], axis=1), np.linalg.norm(wanted[name], axis=1), rtol=1e-4), name
+    for name in (n for n in wanted if "lora_" not in n):
+        assert np.array_equal(ours[name], wanted[name]), name
+    configs = [json.loads((tmp_path / side / "adapter_config.json").read_text()) for side in ("ours", "theirs")]
+    for key in ("r", "lora_alpha", "use_rslora", "fan_in_fan_out", "peft_type"):
+        assert configs[0][key] == configs[1][key], key
+    ranks = [{k.removeprefix("^"): v for k, v in c["rank_pattern"].items()} for c in configs]
+    assert ranks[0] == ranks[1]

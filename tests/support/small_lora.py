@@ -26,6 +26,7 @@ class Net(nn.Module):
         self.table = nn.Embedding(30, 12)
         self.body = Body()
         self.conv = nn.Conv2d(3, 8, 3)
+        self.line = nn.Conv1d(4, 6, 3)  # apart from MODULES: PEFT's types of ..._svd fail on it
 
     def forward(self, ids):
         x = self.table(ids)

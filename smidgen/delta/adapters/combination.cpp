@@ -33,8 +33,6 @@ constexpr Combination kTable[] = {
 
 constexpr int64_t kGrain = 1 << 14;
 
-using Body = std::function<void(int64_t, int64_t)>;
-
 at::Tensor keep_largest(const at::Tensor& x, double density) {
   const int64_t n = x.numel();
   const auto kept = static_cast<int64_t>(density * static_cast<double>(n));
