@@ -12,7 +12,9 @@ struct ListConfig {
 template <class V>
 void fields(V& v, ListConfig& c) {
   v("what", c.what,
-    {.help = "verbs, methods, families, formats, policies, losses or codecs; nothing lists all"});
+    {.help = "verbs, methods, families, formats, policies, losses, codecs or merge_methods; "
+             "nothing lists "
+             "all"});
 }
 
 std::string plural(const std::string& word) {
@@ -70,12 +72,13 @@ void run_list(const Invocation& invocation) {
 }
 
 const VerbEntry kList([] {
-  return Verb{"list",
-              "List methods, families, formats, budget policies, losses, verbs",
-              describe<ListConfig>(),
-              "what",
-              Json::array({Json::array({"smidgen list methods", "with their summaries"})}),
-              run_list};
+  return Verb{
+      "list",
+      "List methods, families, formats, budget policies, losses, codecs, merge methods, verbs",
+      describe<ListConfig>(),
+      "what",
+      Json::array({Json::array({"smidgen list methods", "with their summaries"})}),
+      run_list};
 });
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "smidgen/base/recipe.h"
 #include "smidgen/base/str.h"
 #include "smidgen/cli/core/verb.h"
+#include "smidgen/delta/merge/method.h"
 #include "smidgen/train/registries.h"
 
 namespace smidgen {
@@ -15,10 +16,18 @@ namespace {
 
 const std::vector<CoreVerb>& verbs() {
   static const std::vector<CoreVerb> table = {
-      tune_verb(),    plan_verb(),    generate_verb(), chat_verb(),    eval_verb(),     forward_verb(),
-      export_verb(),  merge_verb(),   combine_verb(),  extract_verb(), compress_verb(), decompress_verb(),
-      compare_verb(), project_verb(), diff_verb(),     verify_verb(),  bench_verb()};
+      tune_verb(),     plan_verb(),       generate_verb(), chat_verb(),    eval_verb(),
+      forward_verb(),  export_verb(),     merge_verb(),    combine_verb(), extract_verb(),
+      compress_verb(), decompress_verb(), compare_verb(),  project_verb(), diff_verb(),
+      verify_verb(),   statistics_verb(), bench_verb()};
   return table;
+}
+
+// Those that train sees, and that of a room beside it.
+Json all_registries() {
+  Json all = registries();
+  all["merge_method"] = describe_merge_methods();
+  return all;
 }
 
 Json schema_document() {
@@ -29,7 +38,7 @@ Json schema_document() {
     if (!verb.positional.empty()) entry["positional"] = verb.positional;
     if (verb.answer) entry["answers"] = true;
   }
-  Json document = {{"verbs", std::move(all)}, {"registries", registries()}};
+  Json document = {{"verbs", std::move(all)}, {"registries", all_registries()}};
   check_document(document);
   return document;
 }

@@ -35,6 +35,7 @@ CoreVerb generate_verb();
 CoreVerb merge_verb();
 CoreVerb plan_verb();
 CoreVerb project_verb();
+CoreVerb statistics_verb();
 CoreVerb tune_verb();
 CoreVerb verify_verb();
 

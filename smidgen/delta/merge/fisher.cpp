@@ -18,7 +18,7 @@ class FisherMerge : public TensorMerge {
   explicit FisherMerge(const MergeTask& task) : floor_(static_cast<float>(task.value("floor"))) {
     if (!task.statistics)
       throw Error(ErrorKind::usage, "fisher needs statistics of every model", task.tensor,
-                  "recipes cannot name them yet; programs set MergeTask::statistics");
+                  "statistics: FILE beside each model");
     size_t with = 0;
     for (size_t i = 0; i < task.inputs; ++i) {
       const std::vector<int64_t> shape = task.statistics->shape(i);
@@ -62,7 +62,7 @@ class FisherMethod : public MergeMethod {
     return "Mean in which each element counts by its Fisher information";
   }
   std::string source() const override { return "arXiv:2111.09832"; }
-  MergeTraits traits() const override { return {.statistics = true}; }
+  MergeTraits traits() const override { return {.statistics = "fisher"}; }
   std::vector<MergeField> fields() const override {
     using enum MergeField::Kind;
     using enum MergeField::Scope;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "smidgen/delta/merge/narrow.h"
 #include "smidgen/delta/merge/tensor_engine.h"
 #include "smidgen/delta/source.h"
 
@@ -38,6 +39,16 @@ void combine(Parts parts, int64_t begin, int64_t count, float* out, Share&& shar
       for (int64_t k = 0; k < n; ++k) sum[k] += share(p, at + k) * x[k];
     }
     for (int64_t k = 0; k < n; ++k) out[at + k] = static_cast<float>(sum[k]);
+  }
+}
+
+// The same in fp32, each product and each sum rounded.
+template <class Share>
+void combine_in_floats(Parts parts, int64_t begin, int64_t count, float* out, Share&& share) {
+  for (int64_t k = begin; k < begin + count; ++k) {
+    float sum = static_cast<float>(share(0)) * parts[0][k];
+    for (size_t p = 1; p < parts.size(); ++p) sum += static_cast<float>(share(p)) * parts[p][k];
+    out[k] = sum;
   }
 }
 
@@ -205,7 +216,12 @@ void GramMerge::emit(const Chunk& chunk, float* out) const {
       lines.add_products(at, count, products.data());
       weigh(products, own);
     }
-    combine(lines.parts, at, count, out, [&](size_t p, int64_t) { return shares[p]; });
+    if (!is_narrow(chunk.task->arithmetic)) {
+      combine(lines.parts, at, count, out, [&](size_t p, int64_t) { return shares[p]; });
+      return;
+    }
+    combine_in_floats(lines.parts, at, count, out, [&](size_t p) { return shares[p]; });
+    narrow_values(chunk.task->arithmetic, {out + at, static_cast<size_t>(count)});
   });
 }
 

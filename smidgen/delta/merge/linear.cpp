@@ -4,7 +4,7 @@
 // are refused, where mergekit writes NaN.
 #include <cmath>
 
-#include "smidgen/delta/merge/method.h"
+#include "smidgen/delta/merge/narrow.h"
 
 namespace smidgen {
 
@@ -35,11 +35,36 @@ class LinearMerge : public TensorMerge {
   std::vector<float> weights_;
 };
 
+// mergekit's steps for 16 bits: the sum in fp32, divided, rounded once.
+template <class T>
+class NarrowLinearMerge : public LinearMerge {
+ public:
+  explicit NarrowLinearMerge(const MergeTask& task) : LinearMerge(task) {
+    for (size_t i = 0; i < task.inputs; ++i) {
+      own_.push_back(static_cast<float>(task.value(i, "weight")));
+      sum_ += own_.back();
+    }
+    if (!task.flag("normalize")) sum_ = 1;
+  }
+
+  void emit(const Chunk& chunk, float* out) const override {
+    for (int64_t k = 0; k < chunk.count; ++k) {
+      float sum = 0;
+      for (size_t i = 0; i < own_.size(); ++i) sum += own_[i] * chunk.inputs[i][k];
+      out[k] = narrowed<T>(sum / sum_);
+    }
+  }
+
+ private:
+  std::vector<float> own_;
+  float sum_ = 0;
+};
+
 class LinearMethod : public MergeMethod {
  public:
   std::string summary() const override { return "Weighted mean of whole models"; }
   std::string source() const override { return "arXiv:2203.05482"; }
-  MergeTraits traits() const override { return {}; }
+  MergeTraits traits() const override { return {.narrow = true}; }
   std::vector<MergeField> fields() const override {
     using enum MergeField::Kind;
     using enum MergeField::Scope;
@@ -47,7 +72,22 @@ class LinearMethod : public MergeMethod {
             {"normalize", flag, shared, 1, "Divide by the sum of the weights"}};
   }
   std::unique_ptr<TensorMerge> start(const MergeTask& task) const override {
+    if (is_narrow(task.arithmetic)) {
+      return with_narrow(task.arithmetic, [&](auto type) -> std::unique_ptr<TensorMerge> {
+        return std::make_unique<NarrowLinearMerge<decltype(type)>>(task);
+      });
+    }
     return std::make_unique<LinearMerge>(task);
+  }
+  std::optional<size_t> same_as(const MergeTask& task) const override {
+    std::optional<size_t> only;
+    for (size_t i = 0; i < task.inputs; ++i) {
+      if (task.value(i, "weight") == 0) continue;
+      if (only) return std::nullopt;
+      only = i;
+    }
+    const bool whole = only && (task.flag("normalize") || task.value(*only, "weight") == 1);
+    return whole ? only : std::nullopt;
   }
 };
 

@@ -6,6 +6,7 @@
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/threads.h"
+#include "smidgen/delta/merge/narrow.h"
 #include "smidgen/delta/merge/statistics.h"
 #include "smidgen/delta/merge/tensor_engine.h"
 #include "smidgen/io/sharded_writer.h"
@@ -70,8 +71,9 @@ class TensorRun {
   }
 
  private:
-  static void read(const Place& place, int64_t begin, std::span<float> out) {
+  void read(const Place& place, int64_t begin, std::span<float> out) const {
     place.source->read(*place.tensor, begin, out);
+    narrow_values(planned_.task.arithmetic, out);
     require_finite(out, place);
   }
 
@@ -119,7 +121,10 @@ void copy(const PlannedTensor& planned, Format format, const Sources& sources,
           const ShardedWriter& writer, size_t number) {
   const Place place = find(sources, planned.inputs.front());
   const auto stored = place.source->stored(*place.tensor);
-  if (stored && place.tensor->stored == format) {
+  const Format arithmetic = planned.task.arithmetic;
+  const bool rounds = is_narrow(arithmetic) && place.tensor->stored != arithmetic &&
+                      planned.action == PlannedTensor::Action::copy;
+  if (stored && place.tensor->stored == format && !rounds) {
     constexpr size_t kPiece = size_t{1} << 22;
     const auto bytes = stored->bytes;
     for (size_t at = 0; at < bytes.size(); at += kPiece)
@@ -136,6 +141,7 @@ void copy(const PlannedTensor& planned, Format format, const Sources& sources,
   for (int64_t begin = 0; begin < elements; begin += cut.chunk) {
     const auto count = static_cast<size_t>(std::min(cut.chunk, elements - begin));
     place.source->read(*place.tensor, begin, std::span(values).first(count));
+    if (rounds) narrow_values(arithmetic, std::span(values).first(count));
     const auto part = std::span(bytes).first(count * size);
     write_values(format, static_cast<int64_t>(count), values.data(), part.data(),
                  planned.task.tensor.c_str());

@@ -41,4 +41,38 @@ const Registry<MergeMethod>& merge_methods() {
   return registry;
 }
 
+Json describe_merge_methods() {
+  using enum MergeField::Kind;
+  Json all = Json::object();
+  for (const auto& [name, method] : merge_methods().entries()) {
+    const MergeTraits::Base base = method->traits().base;
+    Json fields = Json::array();
+    for (const MergeField& field : method->fields()) {
+      Json node = {{"name", field.name},
+                   {"type", field.kind == flag      ? "bool"
+                            : field.kind == integer ? "int"
+                                                    : "float"},
+                   {"help", field.help}};
+      if (!field.standard) {
+        node["required"] = true;
+      } else if (field.kind == flag) {
+        node["default"] = *field.standard != 0;
+      } else if (field.kind == integer) {
+        node["default"] = static_cast<int64_t>(*field.standard);
+      } else {
+        node["default"] = *field.standard;
+      }
+      node["each_model"] = field.scope != MergeField::Scope::shared;
+      fields.push_back(std::move(node));
+    }
+    all[name] = {{"summary", method->summary()},
+                 {"source", method->source()},
+                 {"base", base == MergeTraits::Base::ignored    ? "ignored"
+                          : base == MergeTraits::Base::optional ? "optional"
+                                                                : "required"},
+                 {"fields", std::move(fields)}};
+  }
+  return all;
+}
+
 }  // namespace smidgen

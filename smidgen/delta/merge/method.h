@@ -11,7 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "smidgen/base/json.h"
 #include "smidgen/base/registry.h"
+#include "smidgen/io/tensor_view.h"
 
 namespace smidgen {
 
@@ -51,6 +53,9 @@ struct MergeTask {
   std::map<std::string, double> shared;
   std::vector<std::map<std::string, double>> by_input;
   uint64_t seed = 0;
+  // What every step is computed in: fp32; bf16 or f16 where MergeTraits::narrow and the recipe asks
+  // for mergekit's steps. Inputs come rounded to it, and emit rounds what it gives.
+  Format arithmetic = Format::f32;
   // Null unless the method asks for them (MergeTraits::statistics).
   std::shared_ptr<const MergeStatistics> statistics = {};
 
@@ -106,12 +111,13 @@ struct MergeTraits {
   // What becomes of a tensor that only some models have (a head that others tie).
   enum class Missing { refuse, copy_single, copy_base, base_or_skip };
   Base base = Base::ignored;
-  size_t least = 1;            // inputs, the base not counted unless it is ignored
-  std::optional<size_t> most;  // none: any number
-  bool deltas = false;         // Chunk::deltas is filled
-  bool random = false;         // draws random numbers
-  bool statistics = false;     // every input needs a file of statistics
-  bool whole_model = false;    // passes run over the tensors of the whole model as one long one
+  size_t least = 1;                  // inputs, the base not counted unless it is ignored
+  std::optional<size_t> most;        // none: any number
+  bool deltas = false;               // Chunk::deltas is filled
+  bool random = false;               // draws random numbers
+  bool narrow = false;               // follows MergeTask::arithmetic
+  const char* statistics = nullptr;  // the kind of which every input needs a file: fisher, gram
+  bool whole_model = false;  // passes run over the tensors of the whole model as one long one
   Missing missing = Missing::refuse;
 };
 
@@ -124,9 +130,16 @@ class MergeMethod {
   virtual std::vector<MergeField> fields() const = 0;
   // Throws usage, naming the tensor, for values that cannot be.
   virtual std::unique_ptr<TensorMerge> start(const MergeTask& task) const = 0;
+  // The law by which a result can be checked: the one input, or task.inputs for the base, whose
+  // values the result has with these settings, whatever the inputs are, but for rounding.
+  virtual std::optional<size_t> same_as(const MergeTask&) const { return std::nullopt; }
 };
 
 void register_all(Registry<MergeMethod>& registry);  // written by the build
 const Registry<MergeMethod>& merge_methods();
+
+// The registry for the schema document: {name: {summary, source, base, fields}}, base being one of
+// ignored, optional and required.
+Json describe_merge_methods();
 
 }  // namespace smidgen

@@ -1,6 +1,6 @@
 // One model as it is, or each tensor times `scale`. As mergekit 0.1.5, where no scale at all is
 // what 1 is here; both keep every value.
-#include "smidgen/delta/merge/method.h"
+#include "smidgen/delta/merge/narrow.h"
 
 namespace smidgen {
 
@@ -15,6 +15,7 @@ class PassthroughMerge : public TensorMerge {
     const float* __restrict x = chunk.inputs[0];
     const float scale = scale_;
     for (int64_t k = 0; k < chunk.count; ++k) out[k] = scale * x[k];
+    narrow_values(chunk.task->arithmetic, {out, static_cast<size_t>(chunk.count)});
   }
 
  private:
@@ -25,7 +26,7 @@ class PassthroughMethod : public MergeMethod {
  public:
   std::string summary() const override { return "One model, scaled where asked"; }
   std::string source() const override { return "mergekit"; }
-  MergeTraits traits() const override { return {.most = 1}; }
+  MergeTraits traits() const override { return {.most = 1, .narrow = true}; }
   std::vector<MergeField> fields() const override {
     using enum MergeField::Kind;
     using enum MergeField::Scope;
@@ -33,6 +34,9 @@ class PassthroughMethod : public MergeMethod {
   }
   std::unique_ptr<TensorMerge> start(const MergeTask& task) const override {
     return std::make_unique<PassthroughMerge>(task);
+  }
+  std::optional<size_t> same_as(const MergeTask& task) const override {
+    return task.value(0, "scale") == 1 ? std::optional<size_t>(0) : std::nullopt;
   }
 };
 

@@ -73,8 +73,10 @@ class Planner {
   PlannedSlice slice_of_models(const ModelPart& part, const std::string& prefix) const {
     PlannedSlice slice{.module = &part.spec->parameters, .place = part.spec->place};
     for (const SourceSpec& spec : part.spec->models) {
-      slice.sources.push_back(
-          {.model = index_of(spec.model), .parameters = &spec.parameters, .place = spec.place});
+      slice.sources.push_back({.model = index_of(spec.model),
+                               .parameters = &spec.parameters,
+                               .place = spec.place,
+                               .statistics = spec.statistics});
     }
     if (recipe_.base &&
         std::none_of(slice.sources.begin(), slice.sources.end(), [&](const PlannedSource& source) {
@@ -94,7 +96,25 @@ class Planner {
                   source.place, "slices choose layers of each");
     }
     set_base(slice, recipe_.base);
+    require_statistics(slice);
     return slice;
+  }
+
+  void require_statistics(const PlannedSlice& slice) const {
+    if (!traits_.statistics) return;
+    for (size_t i = 0; i < slice.sources.size(); ++i) {
+      const PlannedSource& source = slice.sources[i];
+      if (i == slice.base || !source.statistics.empty()) continue;
+      throw Error(ErrorKind::usage,
+                  str(recipe_.method, " needs statistics of every model, and '",
+                      models_[source.model].label(), "' has none"),
+                  source.place,
+                  source.added ? str("base_model is an input of ", recipe_.method,
+                                     " like any other; leave it out")
+                               : str("statistics: FILE beside its model; `smidgen statistics "
+                                     "--kind ",
+                                     traits_.statistics, "` writes one"));
+    }
   }
 
   PlannedSlice slice_of(const SliceSpec& spec, const ModelPart& part,
@@ -113,9 +133,11 @@ class Planner {
                                .begin = source.begin,
                                .end = source.end,
                                .parameters = &source.parameters,
-                               .place = source.place});
+                               .place = source.place,
+                               .statistics = source.statistics});
     }
     set_base(slice, spec.base ? spec.base : recipe_.base);
+    require_statistics(slice);
     return slice;
   }
 
@@ -195,12 +217,17 @@ void check_all(const MergeRecipe& recipe, const MergeMethod& method,
   const auto check = [&](const Parameters& parameters, bool of_one_model) {
     check_parameters(parameters, fields, others, of_one_model, reading);
   };
+  const auto check_source = [&](const SourceSpec& source) {
+    check(source.parameters, true);
+    if (!source.statistics.empty() && !method.traits().statistics)
+      reading.ignore("statistics", source.place, str("the method ", recipe.method));
+  };
   const auto check_module = [&](const ModuleSpec& module) {
     check(module.parameters, false);
-    for (const SourceSpec& source : module.models) check(source.parameters, true);
+    for (const SourceSpec& source : module.models) check_source(source);
     for (const SliceSpec& slice : module.slices) {
       check(slice.parameters, false);
-      for (const SourceSpec& source : slice.sources) check(source.parameters, true);
+      for (const SourceSpec& source : slice.sources) check_source(source);
     }
   };
   check(recipe.parameters, false);

@@ -19,8 +19,9 @@ struct ModelTensors {
 };
 
 struct PlannedInput {
-  size_t model = 0;    // in models_of(recipe)
-  std::string tensor;  // its name there
+  size_t model = 0;             // in models_of(recipe)
+  std::string tensor;           // its name there
+  std::string statistics = {};  // the file that its entry names; empty: none
   bool operator==(const PlannedInput&) const = default;
 };
 

@@ -39,7 +39,9 @@ std::vector<TensorPlanner::Found> TensorPlanner::find(const std::vector<std::str
         if ((tensor = models_[model].find(name))) break;
       }
     }
-    if (tensor) found.push_back({i, {model, tensor->name}, tensor, stored, names[i]});
+    if (!tensor) continue;
+    const PlannedInput input{model, tensor->name, slice.sources[i].statistics};
+    found.push_back({i, input, tensor, stored, names[i]});
   }
   return found;
 }

@@ -16,7 +16,8 @@ struct PlannedSource {
   int64_t begin = 0, end = 0;
   const Parameters* parameters = nullptr;
   std::string place;
-  bool added = false;  // base_model, which no entry names
+  bool added = false;           // base_model, which no entry names
+  std::string statistics = {};  // the file that its entry names
 };
 struct PlannedSlice {
   std::vector<PlannedSource> sources;

@@ -8,37 +8,31 @@ namespace {
 
 using Kind = YamlNode::Kind;
 
-std::optional<Format> read_dtype(const RecipeMap& map, const char* key) {
-  const YamlNode* node = map.find(key);
-  if (!node) return std::nullopt;
-  std::string name = text_of(*node, map.reading(), key);
-  if (name.starts_with("torch.")) name = name.substr(6);
-  if (name == "float16") return Format::f16;
-  if (name == "bfloat16") return Format::bf16;
-  if (name == "float32") return Format::f32;
-  if (name == "float64") return Format::f64;
-  const std::vector<std::string> known = {"float16", "bfloat16", "float32", "float64"};
-  bad_value(*node, map.reading(), str(key, " is '", name, "', which is not a type of weights"),
-            did_you_mean(name, known, str("known: ", join(known))));
-}
-
 Parameters read_own(const RecipeMap& map) {
   const YamlNode* node = map.find("parameters");
   return node ? read_parameters(*node, map.reading()) : Parameters{};
 }
 
+std::string read_statistics(const RecipeMap& map) {
+  const YamlNode* node = map.find("statistics");
+  return node ? text_of(*node, map.reading(), "statistics") : std::string();
+}
+
 SourceSpec read_whole(const YamlNode& node, RecipeReading& reading) {
-  const RecipeMap map(node, "an entry of models", {"model", "parameters"}, reading);
+  const RecipeMap map(node, "an entry of models", {"model", "parameters", "statistics"}, reading);
   return {.model = read_model_ref(map.need("model"), reading),
           .parameters = read_own(map),
-          .place = map.place()};
+          .place = map.place(),
+          .statistics = read_statistics(map)};
 }
 
 SourceSpec read_source(const YamlNode& node, RecipeReading& reading) {
-  const RecipeMap map(node, "a source", {"model", "layer_range", "parameters"}, reading);
+  const RecipeMap map(node, "a source", {"model", "layer_range", "parameters", "statistics"},
+                      reading);
   SourceSpec source{.model = read_model_ref(map.need("model"), reading),
                     .parameters = read_own(map),
-                    .place = map.place()};
+                    .place = map.place(),
+                    .statistics = read_statistics(map)};
   const YamlNode& range = map.need("layer_range");
   const auto& ends = list_of(range, reading, "layer_range");
   if (ends.size() != 2)
@@ -173,6 +167,20 @@ std::vector<MergeRecipe> read_documents(std::vector<YamlNode> documents, const s
 }
 
 }  // namespace
+
+std::optional<Format> read_dtype(const RecipeMap& map, const char* key) {
+  const YamlNode* node = map.find(key);
+  if (!node) return std::nullopt;
+  std::string name = text_of(*node, map.reading(), key);
+  if (name.starts_with("torch.")) name = name.substr(6);
+  if (name == "float16") return Format::f16;
+  if (name == "bfloat16") return Format::bf16;
+  if (name == "float32") return Format::f32;
+  if (name == "float64") return Format::f64;
+  const std::vector<std::string> known = {"float16", "bfloat16", "float32", "float64"};
+  bad_value(*node, map.reading(), str(key, " is '", name, "', which is not a type of weights"),
+            did_you_mean(name, known, str("known: ", join(known))));
+}
 
 std::string ignored_note(const std::vector<std::string>& ignored) {
   return str("without effect, as in mergekit: ", join(ignored));

@@ -19,6 +19,7 @@ struct SourceSpec {
   int64_t begin = 0, end = 0;
   Parameters parameters;
   std::string place;
+  std::string statistics = {};  // a safetensors file; empty: none. Ours; mergekit ignores it
 };
 
 // Output layers: those of its sources, merged one by one. All sources have equally many.
@@ -66,6 +67,9 @@ struct MergeRecipe {
 std::vector<MergeRecipe> parse_merge_recipes(std::string_view text, const std::string& file,
                                              bool strict = false);
 std::vector<MergeRecipe> read_merge_recipes(const std::string& file, bool strict = false);
+
+// The type under `key`: float16, bfloat16, float32 or float64, with or without `torch.` before it.
+std::optional<Format> read_dtype(const RecipeMap& map, const char* key);
 
 // One line about what a recipe or its parameters say without effect.
 std::string ignored_note(const std::vector<std::string>& ignored);

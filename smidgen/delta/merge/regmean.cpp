@@ -6,6 +6,8 @@
 // without a Gram matrix are averaged with the weights w_i. Gram matrices are
 // MergeTask::statistics: for each model tensors of its names and shape [in, in]. Memory:
 // inputs + 2 matrices of [in, in] in fp64 while one tensor is merged.
+#include <mutex>
+
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/linalg_solve.h>
 #include <ATen/ops/mm.h>
@@ -22,7 +24,7 @@ class RegMeanMerge : public TensorMerge {
   explicit RegMeanMerge(const MergeTask& task) {
     if (!task.statistics)
       throw Error(ErrorKind::usage, "regmean needs statistics of every model", task.tensor,
-                  "recipes cannot name them yet; programs set MergeTask::statistics");
+                  "statistics: FILE beside each model");
     const double alpha = task.value("alpha");
     if (!(alpha >= 0 && alpha <= 1))
       throw Error(ErrorKind::usage, "alpha must lie in [0, 1]", task.tensor);
@@ -31,18 +33,28 @@ class RegMeanMerge : public TensorMerge {
     if (with != 0 && with != task.inputs)
       throw Error(ErrorKind::mismatch, "only some inputs have statistics of this tensor",
                   task.tensor, "all or none");
-    with == 0 || task.shape.size() != 2 ? average(task) : factors(task, alpha);
+    if (with == 0 || task.shape.size() != 2) return average(task);
+    for (size_t i = 0; i < task.inputs; ++i) {
+      const std::vector<int64_t> shape = task.statistics->shape(i);
+      if (shape != std::vector<int64_t>{task.columns, task.columns})
+        throw Error(ErrorKind::mismatch,
+                    str("the Gram matrix of input ", i + 1, " has the shape ", shape_str(shape),
+                        ", and the layer has ", task.columns, " inputs"),
+                    task.tensor);
+    }
   }
 
   void emit(const Chunk& chunk, float* out) const override {
     const c10::InferenceMode no_grad;
-    if (factors_.empty()) {
+    if (!weights_.empty()) {
       for (int64_t k = 0; k < chunk.count; ++k) out[k] = weights_[0] * chunk.inputs[0][k];
       for (size_t i = 1; i < weights_.size(); ++i) {
         for (int64_t k = 0; k < chunk.count; ++k) out[k] += weights_[i] * chunk.inputs[i][k];
       }
       return;
     }
+    // Here and not at the start: a plan is started as a whole before anything is merged.
+    std::call_once(solved_, [&] { solve(*chunk.task); });
     const int64_t rows = chunk.rows(), columns = chunk.task->columns;
     at::Tensor sum;
     for (size_t i = 0; i < factors_.size(); ++i) {
@@ -63,18 +75,12 @@ class RegMeanMerge : public TensorMerge {
       weights_.push_back(static_cast<float>(task.value(i, "weight") / sum));
   }
 
-  void factors(const MergeTask& task, double alpha) {
-    const c10::InferenceMode no_grad;
+  void solve(const MergeTask& task) const {
+    const double alpha = task.value("alpha");
     const int64_t n = task.columns;
     std::vector<at::Tensor> grams;
     at::Tensor total;
     for (size_t i = 0; i < task.inputs; ++i) {
-      const std::vector<int64_t> shape = task.statistics->shape(i);
-      if (shape != std::vector<int64_t>{n, n})
-        throw Error(ErrorKind::mismatch,
-                    str("the Gram matrix of input ", i + 1, " has the shape ", shape_str(shape),
-                        ", and the layer has ", n, " inputs"),
-                    task.tensor);
       std::vector<float> values(static_cast<size_t>(n * n));
       task.statistics->read(i, 0, values);
       at::Tensor gram = at::from_blob(values.data(), {n, n}, at::kFloat).to(at::kDouble);
@@ -98,8 +104,9 @@ class RegMeanMerge : public TensorMerge {
       factors_.push_back(at::linalg_solve(total, gram).transpose(0, 1).contiguous());
   }
 
-  std::vector<float> weights_;       // of the plain mean
-  std::vector<at::Tensor> factors_;  // [in, in] fp64, else empty
+  std::vector<float> weights_;  // of the plain mean, else empty
+  mutable std::once_flag solved_;
+  mutable std::vector<at::Tensor> factors_;  // [in, in] fp64
 };
 
 class RegMeanMethod : public MergeMethod {
@@ -108,7 +115,7 @@ class RegMeanMethod : public MergeMethod {
     return "Linear layers whose outputs are nearest to those of all models on their own inputs";
   }
   std::string source() const override { return "arXiv:2212.09849"; }
-  MergeTraits traits() const override { return {.statistics = true}; }
+  MergeTraits traits() const override { return {.statistics = "gram"}; }
   std::vector<MergeField> fields() const override {
     using enum MergeField::Kind;
     using enum MergeField::Scope;

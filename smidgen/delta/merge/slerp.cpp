@@ -6,7 +6,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include <ATen/ops/tensor.h>
+#include <c10/core/InferenceMode.h>
+
 #include "smidgen/delta/merge/gram.h"
+#include "smidgen/delta/merge/narrow.h"
 
 namespace smidgen {
 
@@ -27,6 +31,21 @@ void weigh(const Gram& gram, double t, std::span<double> weights) {
   for (double& weight : weights) weight = std::sin(weight * angle) / std::sin(angle);
 }
 
+// mergekit's steps from the cosine on, in fp32 by torch's functions. Its cosine is a sum in fp32
+// and this one in double: weights may differ in their last bit.
+void weigh_in_floats(const Gram& gram, float t, std::span<double> weights) {
+  const c10::InferenceMode no_grad;
+  const double cosine = std::clamp(gram.dot(0, 1) / norm(gram, 0) / norm(gram, 1), -1.0, 1.0);
+  const float rest = 1 - t;
+  weights[0] = rest;
+  weights[1] = t;
+  if (std::abs(static_cast<float>(cosine)) > static_cast<float>(kParallel)) return;
+  const at::Tensor angle = at::tensor({static_cast<float>(cosine)}, at::kFloat).acos();
+  const at::Tensor sine = angle.sin();
+  weights[0] = (angle.mul(rest).sin() / sine).item<double>();
+  weights[1] = (angle.mul(t).sin() / sine).item<double>();
+}
+
 class SlerpMethod : public MergeMethod {
  public:
   std::string summary() const override { return "Interpolation on the sphere, base to one model"; }
@@ -34,6 +53,7 @@ class SlerpMethod : public MergeMethod {
   MergeTraits traits() const override {
     return {.base = MergeTraits::Base::required,
             .most = 1,
+            .narrow = true,
             .missing = MergeTraits::Missing::copy_single};
   }
   std::vector<MergeField> fields() const override {
@@ -42,11 +62,22 @@ class SlerpMethod : public MergeMethod {
     return {{"t", number, shared, std::nullopt, "0 is the base, 1 the other model"}};
   }
   std::unique_ptr<TensorMerge> start(const MergeTask& task) const override {
+    if (is_narrow(task.arithmetic))
+      return std::make_unique<GramMerge>(
+          task, GramPlan{GramPlan::Vectors::base_and_models},
+          [t = static_cast<float>(task.value("t"))](const Gram& gram, std::span<double> weights) {
+            weigh_in_floats(gram, t, weights);
+          });
     return std::make_unique<GramMerge>(
         task, GramPlan{GramPlan::Vectors::base_and_models},
         [t = task.value("t")](const Gram& gram, std::span<double> weights) {
           weigh(gram, t, weights);
         });
+  }
+  std::optional<size_t> same_as(const MergeTask& task) const override {
+    const double t = task.value("t");
+    if (t == 0) return task.inputs;
+    return t == 1 ? std::optional<size_t>(0) : std::nullopt;
   }
 };
 

@@ -4,7 +4,9 @@
 #include <array>
 #include <cmath>
 
+#include "smidgen/delta/merge/narrow.h"
 #include "smidgen/delta/merge/sparsifiers.h"
+#include "smidgen/delta/merge/task_vectors_narrow.h"
 
 namespace smidgen {
 
@@ -227,7 +229,8 @@ class TaskVectorMethod : public MergeMethod {
   MergeTraits traits() const override {
     return {.base = MergeTraits::Base::required,
             .deltas = true,
-            .random = kind_.keep == Keep::at_random || kind_.keep == Keep::by_row_rank};
+            .random = kind_.keep == Keep::at_random || kind_.keep == Keep::by_row_rank,
+            .narrow = true};
   }
 
   std::vector<MergeField> fields() const override {
@@ -258,7 +261,26 @@ class TaskVectorMethod : public MergeMethod {
   }
 
   std::unique_ptr<TensorMerge> start(const MergeTask& task) const override {
+    if (is_narrow(task.arithmetic)) return merge_narrow_task_vectors(kind_, task);
     return std::make_unique<TaskVectorMerge>(kind_, task);
+  }
+
+  // One task vector that is whole and has the factor 1, or none at all.
+  std::optional<size_t> same_as(const MergeTask& task) const override {
+    const double lambda = task.value("lambda");
+    std::optional<size_t> only;
+    for (size_t i = 0; i < task.inputs; ++i) {
+      const double density = kind_.keep == Keep::everything ? 1 : task.value(i, "density");
+      if (task.value(i, "weight") == 0 || density <= 0 || lambda == 0) continue;
+      if (only || density < 1) return std::nullopt;
+      only = i;
+    }
+    if (!only) return task.inputs;
+    const double weight = task.value(*only, "weight");
+    // Dividing by what weighs nothing is left out.
+    const bool divides = task.flag("normalize") && std::abs(weight) >= kLeastDivisor;
+    const bool whole = (divides ? lambda : weight * lambda) == 1;
+    return whole ? only : std::nullopt;
   }
 
  private:
