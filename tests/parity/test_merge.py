@@ -76,6 +76,50 @@ def test_random_masks(name, home, tmp_path, monkeypatch):
     assert any(not torch.equal(ours[key], other[key]) for key in ours)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", merges.NARROW)
+def test_bits_of_16_bit_arithmetic(name, dtype, home, tmp_path, monkeypatch):
+    """compat: mergekit computes every step in the type, as mergekit does: the same bits."""
+    for out in ("", "out_dtype: float32\n"):
+        text = merges.NARROW[name].replace("float32", dtype, 1) + out
+        theirs = by_mergekit(text, home, tmp_path / f"theirs{len(out)}", monkeypatch)
+        ours = by_smidgen(text + "smidgen: {compat: mergekit}\n", home, tmp_path / f"ours{len(out)}")
+        assert ours.keys() == theirs.keys()
+        different = [key for key in theirs if not torch.equal(ours[key], theirs[key])]
+        if "slerp" not in name:
+            assert not different
+            continue
+        # mergekit adds the products up in fp32, we in double: a weight may differ in its last bit.
+        count = sum((ours[key] != theirs[key]).sum().item() for key in theirs)
+        assert count <= 1e-3 * sum(value.numel() for value in theirs.values())
+        compare(ours, theirs, 2**-7 if dtype == "bfloat16" else 2**-10)
+
+
+def test_types_of_the_files_are_those_of_the_arithmetic(home, tmp_path, monkeypatch):
+    """Without dtype mergekit computes in what the inputs are promoted to."""
+    for name, dtype in (("x", torch.bfloat16), ("y", torch.bfloat16), ("z", torch.float16)):
+        merges.convert(home / {"x": "a", "y": "b", "z": "c"}[name], tmp_path / name, dtype)
+    merges.convert(home / "base", tmp_path / "base", torch.bfloat16)
+    for models in ("xy", "xz"):
+        listed = merges.listed(*(tmp_path / m for m in models), weight=(0.7, 0.4), density=0.4)
+        text = merges.recipe("ties", listed, base=tmp_path / "base").replace("dtype: float32\n", "")
+        theirs = by_mergekit(text, home, tmp_path / f"theirs-{models}", monkeypatch)
+        ours = by_smidgen(text + "smidgen: {compat: mergekit}\n", home, tmp_path / f"ours-{models}")
+        assert all(value.dtype == (torch.bfloat16 if models == "xy" else torch.float32) for value in theirs.values())
+        if models == "xy":
+            assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+        else:
+            compare(ours, theirs, TOLERANCE, apart=1e-3)
+
+
+def test_methods_that_do_not_follow_say_so(home, tmp_path):
+    text = merges.recipe("karcher", merges.listed("a", "b"), dtype="bfloat16") + "smidgen: {compat: mergekit}\n"
+    (tmp_path / "r.yaml").write_text(text)
+    done = smidgen.call("merge", tmp_path / "r.yaml", tmp_path / "out", cwd=home)
+    assert done.returncode == 1 and "karcher is not computed in 16 bits" in done.stderr and "slerp" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_tied_head_stays_tied(tmp_path, monkeypatch):
     merges.make_models(tmp_path, tied=True)
     # Whole paths: mergekit keeps open what it once found under a name.

@@ -114,3 +114,19 @@ RANDOM = {
     "della": recipe("della", listed("a", weight=1, density=0.5, epsilon=0.2), base="base"),
     "della_linear": recipe("della_linear", listed("a", weight=1, density=0.5, epsilon=0.2), base="base"),
 }
+# What `compat: mergekit` computes in 16 bits.
+NARROW = {
+    name: RECIPES[name]
+    for name in ("linear", "linear not normalised", "linear gradients", "linear filters", "slerp", "slerp gradient", "slerp ends",
+                 "task_arithmetic", "task_arithmetic normalised", "ties", "ties dense", "ties sparse", "ties nothing", "ties filters",
+                 "breadcrumbs", "breadcrumbs_ties", "nearswap", "passthrough", "passthrough stack", "passthrough scale",
+                 "slices of ties", "slices of linear", "dare dense", "della dense")
+} | {
+    "ties rescaled": recipe("ties", listed("a", "b", weight=(0.7, 0.4), density=0.4), base="base", top="parameters: {rescale: true}\n"),
+    "task_arithmetic of three": recipe("task_arithmetic", listed("a", "b", "c", weight=(0.7, -0.4, 0.25)), base="base", top="parameters: {lambda: 0.7}\n"),
+}  # fmt: skip
+
+
+def convert(source, folder, dtype):
+    model = LlamaForCausalLM.from_pretrained(source).to(dtype)
+    model.save_pretrained(folder)

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "smidgen/base/rng.h"
+#include "smidgen/delta/merge/narrow.h"
 #include "smidgen/delta/merge/tensor_engine.h"
 
 namespace smidgen {
@@ -23,7 +24,7 @@ struct GivenStatistics : MergeStatistics {
 
 }  // namespace
 
-Values merged(const MergeCase& c) {
+MergeTask task_of(const MergeCase& c) {
   const MergeMethod& method = merge_methods().find(c.method);
   MergeTask task{.tensor = "w", .shape = c.shape, .inputs = c.inputs.size()};
   task.elements = static_cast<int64_t>(c.inputs.at(0).size());
@@ -31,6 +32,7 @@ Values merged(const MergeCase& c) {
   task.columns = task.shape.back();
   task.base = !c.base.empty();
   task.seed = c.seed;
+  task.arithmetic = c.arithmetic;
   if (method.traits().statistics && !c.bare) task.statistics = std::make_shared<GivenStatistics>(c);
   task.by_input = c.by_input;
   task.by_input.resize(task.inputs);
@@ -43,12 +45,19 @@ Values merged(const MergeCase& c) {
       for (auto& values : task.by_input) values.emplace(field.name, *field.standard);
     }
   }
+  return task;
+}
+
+Values merged(const MergeCase& c) {
+  const MergeMethod& method = merge_methods().find(c.method);
+  const MergeTask task = task_of(c);
   Values result(static_cast<size_t>(task.elements));
   const TensorPorts ports{
       .read =
           [&](size_t input, int64_t begin, std::span<float> out) {
             const Values& from = input == task.inputs ? c.base : c.inputs.at(input);
             std::copy_n(from.begin() + begin, out.size(), out.begin());
+            narrow_values(c.arithmetic, out);
           },
       .write =
           [&](const Chunk& chunk, std::span<const float> values) {

@@ -23,7 +23,11 @@ struct MergeCase {
   // list is empty, unless `bare`.
   std::vector<std::pair<std::vector<int64_t>, Values>> statistics = {};
   bool bare = false;
+  Format arithmetic = Format::f32;  // inputs are rounded to it
 };
+
+// Values that neither the case nor the method gives are left out.
+MergeTask task_of(const MergeCase& c);
 
 // Values that neither the case nor the method gives fail the test.
 Values merged(const MergeCase& c);

@@ -148,6 +148,40 @@ TEST_P(MergeLaws, TwoHalvesAreOneWhole) {
             1e-6);
 }
 
+// MergeMethod::same_as is believed by --verify: where it names a model, that is what comes out.
+TEST_P(MergeLaws, GivesBackTheModelThatItSays) {
+  const auto check = [&](MergeCase c) {
+    const auto same = method(GetParam()).same_as(task_of(c));
+    if (!same) return false;
+    const Values& wanted = *same == c.inputs.size() ? c.base : c.inputs.at(*same);
+    EXPECT_LT(relative_difference(merged(c), wanted), 1e-6);
+    return true;
+  };
+  MergeCase c = around(GetParam(), 30000, {30, 1000});
+  if (GetParam() != "passthrough") {
+    EXPECT_FALSE(check(c)) << "of several models, or a way between two";
+  }
+  c = prepared(GetParam(), c.inputs, c.base, c.shape, false);
+  size_t laws = 0;
+  for (const double number : {0., 1., .3}) {
+    for (size_t of = 0; of <= c.inputs.size(); ++of) {
+      for (size_t i = 0; i < c.inputs.size(); ++i) c.by_input[i]["weight"] = i == of ? number : 0;
+      for (const char* shared : {"t", "lambda"}) {
+        for (const bool normalize : {false, true}) {
+          MergeCase changed = c;
+          changed.shared[shared] = number;
+          changed.shared["normalize"] = normalize;
+          const bool zero = number == 0 || of == c.inputs.size();
+          if (GetParam() == "linear" && normalize && zero) continue;
+          laws += check(changed);
+        }
+      }
+    }
+  }
+  const bool has = method(GetParam()).traits().narrow && GetParam() != "passthrough";
+  EXPECT_EQ(laws > 0, has || GetParam() == "passthrough");
+}
+
 TEST_P(MergeLaws, FiniteStaysFinite) {
   MergeCase c = around(GetParam(), 60000, {60, 1000});
   const std::vector<float> wild = {0, -0.f, 1e-45f, 1e-30f, -1e-30f, 1e15f, -1e15f, 1};

@@ -11,11 +11,20 @@
 
 namespace smidgen {
 
+// What the passes of a method that looks at the whole model have found (MergeTraits::whole_model),
+// kept from one merge to the next: they run again only where more has changed than settings that
+// are MergeField::late. The files of the models must be the same all the while.
+struct ModelPasses {
+  std::string key;
+  std::shared_ptr<TensorMerge> found;
+};
+
 struct MergeOptions {
   std::vector<Format> formats;  // of each tensor of the plan
   uint64_t shard_bytes = 5'000'000'000;
   bool statistics = true;                    // of each tensor, in the result of merge_models
   std::function<void(int64_t bytes)> wrote;  // called after each tensor, with all bytes so far
+  std::shared_ptr<ModelPasses> passes;       // null: nothing is kept
 };
 
 struct MergeOutcome {

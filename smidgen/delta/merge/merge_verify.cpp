@@ -84,8 +84,10 @@ void require_logits(const Source& model) {
 
 Json verify_merge(const Source& model, bool lossless, bool allow_other_base, const fs::path& out) {
   const LoadOptions stored{.dtype = "fp32", .base_format = "stored"};
-  LoadedModel loaded =
-      open_detached({.model = model.label(), .allow_other_base = allow_other_base}, stored);
+  ModelChoice choice;
+  choice.model = model.label();
+  choice.allow_other_base = allow_other_base;
+  LoadedModel loaded = open_detached(choice, stored);
   if (!loaded.mix.empty()) merge(*loaded.model, *loaded.adapters, loaded.mix);
   const Verification v = verify(*loaded.model, loaded.files, out, lossless);
   Json figures = v.to_json();

@@ -30,6 +30,7 @@ struct MergeField {
   Scope scope = Scope::shared;
   std::optional<double> standard;  // without one a recipe must give it
   std::string help;
+  bool late = false;  // read by emit alone: passes find the same whatever it is
 };
 
 // Numbers about the inputs of one tensor that come from elsewhere: importances of elements, or what

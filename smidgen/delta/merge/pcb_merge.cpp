@@ -212,7 +212,7 @@ class PcbMethod : public MergeMethod {
     using enum MergeField::Kind;
     using enum MergeField::Scope;
     const double winsor = variant_ == PcbVariant::script ? 1e-4 : 1e-2;
-    return {{"weight", number, other, 1, "Scale of the model's task vector"},
+    return {{"weight", number, other, 1, "Scale of the model's task vector", /*late=*/true},
             {"density", number, shared, .1, "Share of entries that each model keeps"},
             {"winsor", number, shared, winsor, "Share of magnitudes that is clamped at each end"},
             {"strength", number, shared, 0,

@@ -177,7 +177,7 @@ class PcbPaperMethod : public MergeMethod {
   std::vector<MergeField> fields() const override {
     using enum MergeField::Kind;
     using enum MergeField::Scope;
-    return {{"weight", number, other, 1, "Scale of the model's task vector"},
+    return {{"weight", number, other, 1, "Scale of the model's task vector", /*late=*/true},
             {"density", number, shared, .1, "Share of entries that each model keeps"}};
   }
   std::unique_ptr<TensorMerge> start(const MergeTask& task) const override {

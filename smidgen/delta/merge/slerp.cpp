@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include <ATen/ops/tensor.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <c10/core/InferenceMode.h>
 
 #include "smidgen/delta/merge/gram.h"
@@ -40,7 +40,7 @@ void weigh_in_floats(const Gram& gram, float t, std::span<double> weights) {
   weights[0] = rest;
   weights[1] = t;
   if (std::abs(static_cast<float>(cosine)) > static_cast<float>(kParallel)) return;
-  const at::Tensor angle = at::tensor({static_cast<float>(cosine)}, at::kFloat).acos();
+  const at::Tensor angle = at::scalar_tensor(cosine, at::kFloat).acos();
   const at::Tensor sine = angle.sin();
   weights[0] = (angle.mul(rest).sin() / sine).item<double>();
   weights[1] = (angle.mul(t).sin() / sine).item<double>();
