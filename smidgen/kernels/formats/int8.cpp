@@ -18,15 +18,12 @@
 #include "smidgen/base/error.h"
 #include "smidgen/base/log.h"
 #include "smidgen/base/threads.h"
-#include "smidgen/kernels/formats/registry.h"
+#include "smidgen/kernels/formats/int8_format.h"
 #include "smidgen/kernels/int8_product.h"
 #include "smidgen/kernels/target.h"
 
 namespace smidgen {
 namespace {
-
-// Which products round both sides to 8 bits.
-enum class Rounded { both, forward };
 
 class Int8Weight final : public BaseWeight {
  public:
@@ -106,9 +103,7 @@ class Int8Weight final : public BaseWeight {
   bool multiplies(int64_t inner) const {
     return arithmetic() == Arithmetic::bf16 && uses_int8_products() && inner <= kMostInt8Terms;
   }
-  bool multiplies_t(int64_t inner) const {
-    return products_ == Rounded::both && multiplies(inner);
-  }
+  bool multiplies_t(int64_t inner) const { return products_ == Rounded::both && multiplies(inner); }
   const int8_t* row_of(int64_t row) const { return values_.data() + row * in_features(); }
 
   static Int8Rows rounded(const at::Tensor& x, const float* factors) {
@@ -196,11 +191,11 @@ class Int8Format final : public WeightFormat {
 
 }  // namespace
 
-std::unique_ptr<const WeightFormat> make_int8_weight_format() {
-  return std::make_unique<Int8Format>(Rounded::both);
+std::unique_ptr<const WeightFormat> make_int8_format(Rounded products) {
+  return std::make_unique<Int8Format>(products);
 }
-std::unique_ptr<const WeightFormat> make_int8_forward_weight_format() {
-  return std::make_unique<Int8Format>(Rounded::forward);
+std::unique_ptr<const WeightFormat> make_int8_weight_format() {
+  return make_int8_format(Rounded::both);
 }
 
 }  // namespace smidgen
