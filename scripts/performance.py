@@ -56,8 +56,8 @@ def step_section(result):
 
 
 def profile_section(result):
-    """The first case that tells its products."""
-    for case, e in result["cases"].items():
+    """The first case that tells its products, of those with a bf16 base where there are any."""
+    for case, e in sorted(result["cases"].items(), key=lambda item: item[1].get("base_format") != "bf16"):
         if "products" not in e:
             continue
         rows = [[f"{p['out']} x {p['in']}", p["count"], number(p["gflops"]), number(p["flops_per_byte"]), f"{100 * p['share']:.0f} %"] for p in e["products"]]
@@ -166,7 +166,9 @@ def int8_section(result):
 def together(results):
     """Results of several calls of one script: the cases of all."""
     whole = dict(results[0])
-    if "cases" in whole:
+    if isinstance(whole.get("cases"), list):
+        whole["cases"] = [entry for result in results for entry in result["cases"]]
+    elif "cases" in whole:
         whole["cases"] = {case: entry for result in results for case, entry in result["cases"].items()}
     return whole
 
