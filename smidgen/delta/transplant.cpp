@@ -17,13 +17,17 @@ using Method = TransplantOptions::Method;
 
 constexpr size_t kTargets = 512;  // rows of a block
 
+// Whether rows of the donor say what new rows are made of.
+bool asks_donor(Method method) {
+  return method == Method::nearest || method == Method::pursuit;
+}
+
 // The plans of all tensors.
 class Surgery {
  public:
   Surgery(const Source& model, const Tokenizer& model_tokenizer, const Source& donor,
           const Tokenizer& donor_tokenizer, const TransplantOptions& options)
-      : model_(model),
-        donor_(donor),
+      : donor_(donor),
         model_tokenizer_(model_tokenizer),
         donor_tokenizer_(donor_tokenizer),
         options_(options),
@@ -34,7 +38,7 @@ class Surgery {
       throw Error(ErrorKind::usage, str(options.neighbours, " neighbours"), "neighbours");
     if (model_rows_ == 0)
       throw Error(ErrorKind::mismatch, "the model has no embedding", model.label());
-    if (donor_rows_ == 0 && options.method == Method::nearest)
+    if (donor_rows_ == 0 && asks_donor(options.method))
       throw Error(ErrorKind::mismatch, "the donor has no embedding", donor.label(),
                   "other methods need only its tokenizer");
     for (size_t id = 0; id < match_.size(); ++id) {
@@ -47,14 +51,21 @@ class Surgery {
     for (const int32_t id : kept_) {
       if (id < donor_rows_) shared_.push_back(id);
     }
-    if (options.method == Method::nearest && shared_.empty())
+    if (asks_donor(options.method) && shared_.empty())
       throw Error(ErrorKind::mismatch, "the donor has no row of a token that the model knows",
                   donor.label());
+    for (const VocabularyTensor& each : vocabulary_tensors(model)) {
+      if (!asks_donor(options.method) || each.role == VocabularyRole::head_bias ||
+          counterpart(vocabulary_tensors(donor), each.tensor->name))
+        continue;
+      throw Error(ErrorKind::mismatch, str("the donor has nothing like ", each.tensor->name),
+                  donor.label());
+    }
   }
 
   size_t kept() const { return kept_.size(); }
   size_t made() const { return new_.size(); }
-  int64_t rows() const { return static_cast<int64_t>(match_.size()); }
+  int64_t rows() const { return std::max(options_.rows, static_cast<int64_t>(match_.size())); }
   size_t shared() const { return shared_.size(); }
   // New tokens without a recipe; after the plans are made.
   int64_t unmade() const { return unmade_; }
@@ -63,7 +74,8 @@ class Surgery {
                                       int64_t total) {
     std::vector<std::vector<RowShare>> made(match_.size());
     std::vector<bool> mean(match_.size());
-    if (tensor.role == VocabularyRole::head_bias || options_.method == Method::zero) {
+    if (options_.dry || tensor.role == VocabularyRole::head_bias ||
+        options_.method == Method::zero) {
       // No shares: zeros.
     } else if (options_.method == Method::mean) {
       for (const int32_t id : new_) mean[static_cast<size_t>(id)] = true;
@@ -77,7 +89,7 @@ class Surgery {
         ++unmade_;
       }
     } else {
-      from_neighbours(tensor, made, mean, done, total);
+      from_donor(tensor, made, mean, done, total);
     }
     auto plan = std::make_shared<RowPlan>();
     for (size_t id = 0; id < match_.size(); ++id) {
@@ -88,7 +100,8 @@ class Surgery {
                                               : RowPlan::kShares);
       plan->shares.insert(plan->shares.end(), made[id].begin(), made[id].end());
     }
-    plan->first.push_back(static_cast<uint32_t>(plan->shares.size()));
+    plan->rows.resize(static_cast<size_t>(rows()), RowPlan::kMean);
+    plan->first.resize(plan->rows.size() + 1, static_cast<uint32_t>(plan->shares.size()));
     return plan;
   }
 
@@ -110,12 +123,9 @@ class Surgery {
     return shares;
   }
 
-  void from_neighbours(const VocabularyTensor& tensor, std::vector<std::vector<RowShare>>& made,
-                       std::vector<bool>& mean, int64_t& done, int64_t total) {
-    const SourceTensor* theirs = counterpart(vocabulary_tensors(donor_), tensor.tensor->name);
-    if (!theirs)
-      throw Error(ErrorKind::mismatch, str("the donor has nothing like ", tensor.tensor->name),
-                  donor_.label());
+  void from_donor(const VocabularyTensor& tensor, std::vector<std::vector<RowShare>>& made,
+                  std::vector<bool>& mean, int64_t& done, int64_t total) {
+    const SourceTensor& theirs = *counterpart(vocabulary_tensors(donor_), tensor.tensor->name);
     std::vector<int32_t> targets;
     unmade_ = 0;
     for (const int32_t id : new_) {
@@ -130,7 +140,9 @@ class Surgery {
       const auto part = std::span<const int32_t>(targets).subspan(
           first, std::min(kTargets, targets.size() - first));
       const auto near =
-          nearest_rows(donor_, *theirs, part, shared_, options_.neighbours, options_.cosine);
+          options_.method == Method::pursuit
+              ? pursued_rows(donor_, theirs, part, shared_, options_.neighbours)
+              : nearest_rows(donor_, theirs, part, shared_, options_.neighbours, options_.cosine);
       for (size_t i = 0; i < part.size(); ++i) {
         for (const auto& [row, weight] : near[i])
           made[static_cast<size_t>(part[i])].push_back(
@@ -141,7 +153,7 @@ class Surgery {
     }
   }
 
-  const Source &model_, &donor_;
+  const Source& donor_;
   const Tokenizer &model_tokenizer_, &donor_tokenizer_;
   const TransplantOptions& options_;
   const int64_t model_rows_, donor_rows_;
@@ -175,8 +187,7 @@ Transplant transplant_tokenizer(std::shared_ptr<const Source> model,
     to.plan = surgery.plan(each, done, total);
     mapped.push_back(std::move(to));
   }
-  if (options.method == Method::nearest &&
-      static_cast<int64_t>(surgery.shared()) < options.neighbours)
+  if (asks_donor(options.method) && static_cast<int64_t>(surgery.shared()) < options.neighbours)
     out.notes.push_back(str("only ", surgery.shared(), " tokens are shared, fewer than the ",
                             options.neighbours, " neighbours asked for"));
   if (surgery.unmade())

@@ -98,6 +98,56 @@ TEST(Transplant, CosinesWeighByAngle) {
               {(2 + aside) / sum, (20 + 10 * aside) / sum});
 }
 
+TEST(Transplant, PursuitAddsUpRowsOfTheDonor) {
+  Pair pair;
+  // ab = 2 a - c exactly; b is alike and not needed.
+  pair.from = model({{kEmbedding, {{1, 1, .2f}, {1, 0, 0}, {2, 0, -1}, {0, 0, 1}}}});
+  expect_near(row_of(*pair.with({.method = Method::pursuit}).model, kEmbedding, 2), {-2, -20});
+  // One row: the best multiple of a.
+  expect_near(row_of(*pair.with({.method = Method::pursuit, .neighbours = 1}).model, kEmbedding, 2),
+              {2, 20});
+}
+
+// As many rows as the donor is wide give the target itself, whichever are picked; fewer leave what
+// is orthogonal to all that are picked.
+TEST(Transplant, PursuitLeavesWhatIsOrthogonalToItsPicks) {
+  constexpr int kShared = 5000, kNew = 40, kWidth = 12;
+  std::vector<std::string> known, all;
+  std::vector<Row> rows;
+  uint32_t state = 7;
+  for (int i = 0; i < kShared + kNew; ++i) {
+    all.push_back(str("t", i));
+    if (i < kShared) known.push_back(all.back());
+    Row row;
+    for (int k = 0; k < kWidth; ++k) {
+      state = state * 1664525 + 1013904223;
+      row.push_back(static_cast<float>(state >> 8) / static_cast<float>(1 << 23) - 1);
+    }
+    rows.push_back(row);
+  }
+  // The model's rows are the donor's, so that new rows are what pursuit makes of the targets.
+  const std::vector<Row> own(rows.begin(), rows.begin() + kShared);
+  const auto made = [&](int64_t count) {
+    return transplant_tokenizer(model({{kEmbedding, own}}), tokenizer(known),
+                                model({{kEmbedding, rows}}), tokenizer(all),
+                                {.method = Method::pursuit, .neighbours = count});
+  };
+  const Transplant exact = made(64), few = made(3);
+  for (int i = kShared; i < kShared + kNew; ++i) {
+    const Row same = row_of(*exact.model, kEmbedding, i);
+    for (int k = 0; k < kWidth; ++k) EXPECT_NEAR(same[k], rows[i][k], 1e-4);
+    const Row part = row_of(*few.model, kEmbedding, i);
+    double left = 0, whole = 0, product = 0;
+    for (int k = 0; k < kWidth; ++k) {
+      left += std::pow(double{rows[i][k]} - double{part[k]}, 2);
+      whole += std::pow(double{rows[i][k]}, 2);
+      product += (double{rows[i][k]} - double{part[k]}) * double{part[k]};
+    }
+    EXPECT_LT(left, .5 * whole);
+    EXPECT_NEAR(product / whole, 0, 1e-5);
+  }
+}
+
 TEST(Transplant, ATokenInTheSamePlaceAsAKnownOneTakesItsRow) {
   Pair pair;
   pair.from = model({{kEmbedding, {{1e4f, 3}, {0, 0}, {1e4f, 3}, {9, 9}}}});
@@ -169,6 +219,25 @@ TEST(Transplant, WhatHasNoRowIsTheMean) {
   const Transplant made = pair.with({.neighbours = 1});
   expect_near(row_of(*made.model, kEmbedding, 2), {7 / 3.f, 70 / 3.f});
   EXPECT_EQ(made.notes.size(), 1u);
+}
+
+TEST(Transplant, RowsBehindTheTokensAreTheMean) {
+  const Transplant made = Pair().with({.method = Method::zero, .rows = 6});
+  EXPECT_EQ(made.rows, 6);
+  for (const int64_t row : {4, 5})
+    expect_near(row_of(*made.model, kEmbedding, row), {7 / 4.f, 70 / 4.f});
+}
+
+TEST(Transplant, ADryOneChecksAndCounts) {
+  const Transplant made = Pair().with({.dry = true});
+  EXPECT_EQ(made.made, 1);
+  EXPECT_EQ(row_of(*made.model, kEmbedding, 2), Row({0, 0}));
+  Pair pair;
+  pair.to = model({{kEmbedding, {{1, 10}, {2, 20}, {4, 40}}}, {kHead, {{1, 1}, {1, 1}, {1, 1}}}});
+  pair.from = model({{"a.wte.weight", {{0, 3}, {0, 0}, {0, 1}, {0, 9}}},
+                     {"b.wte.weight", {{0, 3}, {0, 0}, {0, 1}, {0, 9}}}});
+  EXPECT_EQ(error_of([&] { pair.with({.dry = true}); }),
+            "mismatch: the donor has nothing like lm_head.weight (model) ");
 }
 
 TEST(Transplant, RefusesWhatCannotBe) {

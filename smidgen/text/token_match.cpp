@@ -1,6 +1,7 @@
 #include "smidgen/text/token_match.h"
 
 #include <array>
+#include <map>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -39,9 +40,11 @@ std::vector<int32_t> match_tokens(const Tokenizer& donor, const Tokenizer& other
     const std::string& token = donor.token(id);
     if (token.empty()) continue;
     int32_t& match = out[static_cast<size_t>(id)];
+    const std::optional<int32_t> same = other.find(token);
     if (donor.is_special(id)) {
-      const std::optional<int32_t> same = other.find(token);
       if (same && other.is_special(*same)) match = *same;
+    } else if (same && !other.is_special(*same) && other.bytes(*same) == donor.bytes(id)) {
+      match = *same;
     } else if (const auto at = ids.find(std::string(donor.bytes(id))); at != ids.end()) {
       match = at->second;
     }
@@ -62,6 +65,10 @@ void move_token_ids(Json& config, const Tokenizer& from, const Tokenizer& to,
     const std::string& token = from.token(id.get<int32_t>());
     return token.empty() ? std::nullopt : to.find(token);
   };
+  const std::map<std::string_view, std::optional<int32_t>> own = {{"bos_token_id", to.bos()},
+                                                                  {"eos_token_id", to.eos()},
+                                                                  {"pad_token_id", to.pad()},
+                                                                  {"unk_token_id", to.unk()}};
   for (const char* key :
        {"bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id",
         "cls_token_id", "mask_token_id", "decoder_start_token_id"}) {
@@ -75,6 +82,10 @@ void move_token_ids(Json& config, const Tokenizer& from, const Tokenizer& to,
         notes.push_back(
             str(key, " ", id.dump(), " names no token of the merged tokenizer; left out"));
       }
+    }
+    if (const auto role = own.find(key); ids.empty() && role != own.end() && role->second) {
+      ids.push_back(*role->second);
+      notes.push_back(str(key, " is now ", *role->second, ", ", to.token(*role->second)));
     }
     if (at->is_array()) {
       *at = ids;

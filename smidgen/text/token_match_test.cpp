@@ -67,5 +67,21 @@ TEST(TokenMatch, MovesTheIdsOfConfigurations) {
   EXPECT_EQ(notes[0], "eos_token_id 9 names no token of the merged tokenizer; left out");
 }
 
+TEST(TokenMatch, ARoleWithoutATokenTakesTheOneOfTheTokenizer) {
+  const Tokenizer from = made({"a"}, {special(1, "<old>")}, {}, nullptr);
+  const Tokenizer to = made({"a"}, {special(1, "</s>")}, {.eos = "</s>"}, nullptr);
+  Json config = {{"eos_token_id", Json::array({1})}, {"pad_token_id", 1}};
+  std::vector<std::string> notes;
+  move_token_ids(config, from, to, notes);
+  EXPECT_EQ(config.dump(), R"({"eos_token_id":[1],"pad_token_id":null})");
+  ASSERT_EQ(notes.size(), 3u);
+  EXPECT_EQ(notes[1], "eos_token_id is now 1, </s>");
+}
+
+TEST(TokenMatch, TheSameSpellingComesBeforeTheLowestId) {
+  const Tokenizer one = made({"<0x41>", "A", "<0x41>b"}, {}, {}, kPieces);
+  EXPECT_EQ(match_tokens(one, one), std::vector<int32_t>({0, 1, 2}));
+}
+
 }  // namespace
 }  // namespace smidgen

@@ -41,7 +41,7 @@ class Merge {
            donor.label);
   }
 
-  MergedTokenizer run() {
+  MergedVocabulary run() {
     TokenizerSpec spec = tokenizer(out_.donor).spec();
     const bool cut = setting_.from != From::model && has_more(out_.donor);
     if (cut) cut_vocabulary(spec, inputs_[out_.donor].rows);
@@ -83,7 +83,7 @@ class Merge {
     return inputs_[input].rows > 0 && tokenizer(input).vocabulary_size() > inputs_[input].rows;
   }
   bool has_row(size_t input, int64_t id) const {
-    return inputs_[input].rows <= 0 || id < inputs_[input].rows;
+    return !inputs_[input].outside && (inputs_[input].rows <= 0 || id < inputs_[input].rows);
   }
 
   void unite(GrowingVocabulary& out) {
@@ -163,7 +163,7 @@ class Merge {
                       "force needs a source");
         continue;
       }
-      MergedTokenizer::Row row{.id = *out_.tokenizer->find(token), .kind = fill.kind};
+      MergedVocabulary::Row row{.id = *out_.tokenizer->find(token), .kind = fill.kind};
       row.model = fill.model;
       row.force = fill.force;
       if (fill.kind == Fill::same_token) {
@@ -237,14 +237,14 @@ class Merge {
   const std::vector<TokenizerInput>& inputs_;
   const size_t base_;
   const TokenizerSetting& setting_;
-  MergedTokenizer out_;
+  MergedVocabulary out_;
   std::vector<std::string> conflicts_;
 };
 
 }  // namespace
 
-MergedTokenizer merge_tokenizers(const std::vector<TokenizerInput>& inputs, size_t base,
-                                 const TokenizerSetting& setting) {
+MergedVocabulary merge_tokenizers(const std::vector<TokenizerInput>& inputs, size_t base,
+                                  const TokenizerSetting& setting) {
   return Merge(inputs, base, setting).run();
 }
 

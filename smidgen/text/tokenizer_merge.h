@@ -21,6 +21,8 @@ struct TokenizerInput {
   // Of its embedding. A token whose id is not below has no row, so the model counts as not having
   // it. 0: not known, every token has one.
   int64_t rows = 0;
+  // None of its rows are merged: it only has the tokenizer that the setting asks for.
+  bool outside = false;
 };
 
 // What fills the row of a token in the models that do not have it; with `force` in all models.
@@ -47,7 +49,7 @@ struct TokenizerSetting {
   int64_t pad_to_multiple_of = 0;  // 0: no padding
 };
 
-struct MergedTokenizer {
+struct MergedVocabulary {
   // A row that does not follow the automatic rule.
   struct Row {
     int32_t id = 0;  // of the output
@@ -78,7 +80,7 @@ struct MergedTokenizer {
 // of other models keep `special` (there: lost), and special tokens whose token is gone are dropped.
 // Throws not_found where the donor has no tokenizer, usage for settings that cannot be, format for
 // what no tokenizer can be made of.
-MergedTokenizer merge_tokenizers(const std::vector<TokenizerInput>& inputs, size_t base,
-                                 const TokenizerSetting& setting);
+MergedVocabulary merge_tokenizers(const std::vector<TokenizerInput>& inputs, size_t base,
+                                  const TokenizerSetting& setting);
 
 }  // namespace smidgen

@@ -31,13 +31,13 @@ TokenizerInput input(const std::string& label, TokenizerSpec made, int64_t rows 
           .rows = rows};
 }
 
-std::vector<std::string> tokens(const MergedTokenizer& merged) {
+std::vector<std::string> tokens(const MergedVocabulary& merged) {
   std::vector<std::string> out;
   for (int32_t id = 0; id < merged.ids; ++id) out.push_back(merged.tokenizer->token(id));
   return out;
 }
 
-bool noted(const MergedTokenizer& merged, const std::string& part) {
+bool noted(const MergedVocabulary& merged, const std::string& part) {
   return std::any_of(merged.notes.begin(), merged.notes.end(),
                      [&](const std::string& note) { return note.find(part) != std::string::npos; });
 }
@@ -50,7 +50,7 @@ const std::vector<TokenizerInput> kTwo = {
     input("two", spec({"d", "b", "c"}, {special(3, "<x>"), special(4, "</s>")}))};
 
 TEST(TokenizerMerge, AUnionKeepsTheBasesIds) {
-  const MergedTokenizer merged = merge_tokenizers(kTwo, 0, {});
+  const MergedVocabulary merged = merge_tokenizers(kTwo, 0, {});
   EXPECT_EQ(tokens(merged), Strings({"a", "b", "</s>", "d", "c", "<x>"}));
   EXPECT_EQ(merged.old_ids[0], Ids({0, 1, 2, -1, -1, -1}));
   EXPECT_EQ(merged.old_ids[1], Ids({-1, 1, 4, 0, 2, 3}));
@@ -63,13 +63,13 @@ TEST(TokenizerMerge, AUnionKeepsTheBasesIds) {
 }
 
 TEST(TokenizerMerge, TheBaseNeedNotBeTheFirst) {
-  const MergedTokenizer merged = merge_tokenizers(kTwo, 1, {});
+  const MergedVocabulary merged = merge_tokenizers(kTwo, 1, {});
   EXPECT_EQ(tokens(merged), Strings({"d", "b", "c", "<x>", "</s>", "a"}));
   EXPECT_EQ(merged.old_ids[0], Ids({-1, 1, -1, -1, 2, 0}));
 }
 
 TEST(TokenizerMerge, EveryTokenOfEveryModelIsThereOnce) {
-  const MergedTokenizer merged = merge_tokenizers(kTwo, 0, {});
+  const MergedVocabulary merged = merge_tokenizers(kTwo, 0, {});
   for (size_t i = 0; i < kTwo.size(); ++i) {
     const Tokenizer& own = *kTwo[i].tokenizer;
     std::vector<int32_t> seen;
@@ -87,7 +87,7 @@ TEST(TokenizerMerge, EveryTokenOfEveryModelIsThereOnce) {
 }
 
 TEST(TokenizerMerge, BaseAndModelTakeOneTokenizer) {
-  MergedTokenizer merged = merge_tokenizers(kTwo, 0, {.from = From::base});
+  MergedVocabulary merged = merge_tokenizers(kTwo, 0, {.from = From::base});
   EXPECT_EQ(tokens(merged), Strings({"a", "b", "</s>"}));
   EXPECT_TRUE(merged.unchanged);
   EXPECT_EQ(merged.old_ids[1], Ids({-1, 1, 4}));
@@ -100,7 +100,7 @@ TEST(TokenizerMerge, TokensWithoutARowAreAbsent) {
   std::vector<TokenizerInput> inputs = kTwo;
   inputs[0].rows = 2;  // no row for </s>
   inputs[1].rows = 2;  // none for c, <x> and </s>
-  MergedTokenizer merged = merge_tokenizers(inputs, 0, {});
+  MergedVocabulary merged = merge_tokenizers(inputs, 0, {});
   EXPECT_EQ(tokens(merged), Strings({"a", "b", "d"}));
   EXPECT_TRUE(noted(merged, "1 tokens of one have ids from 2 on"));
   merged = merge_tokenizers(inputs, 0, {.from = From::model, .model = 1});
@@ -112,7 +112,8 @@ TEST(TokenizerMerge, MergesOfTokensThatAreLeftOutGo) {
   TokenizerSpec base = spec({"a", "b", "ab", "c", "bc", "abc"});
   base.model.merges = {{"a", "b"}, {"b", "c"}, {"ab", "c"}};
   base.special.pad = "abc";
-  const MergedTokenizer merged = merge_tokenizers({input("one", base, 4)}, 0, {.from = From::base});
+  const MergedVocabulary merged =
+      merge_tokenizers({input("one", base, 4)}, 0, {.from = From::base});
   const auto& merges = merged.tokenizer->spec().model.merges;
   ASSERT_EQ(merges.size(), 1u);
   EXPECT_EQ(merges[0], std::make_pair(std::string("a"), std::string("b")));
@@ -122,7 +123,7 @@ TEST(TokenizerMerge, MergesOfTokensThatAreLeftOutGo) {
 }
 
 TEST(TokenizerMerge, HolesStayHoles) {
-  const MergedTokenizer merged = merge_tokenizers(
+  const MergedVocabulary merged = merge_tokenizers(
       {input("one", spec({"a", "", "c"}, {special(7, "</s>")})), input("two", spec({"a", "d"}))}, 0,
       {});
   EXPECT_EQ(tokens(merged), Strings({"a", "", "c", "", "", "", "", "</s>", "d"}));
@@ -131,7 +132,7 @@ TEST(TokenizerMerge, HolesStayHoles) {
 }
 
 TEST(TokenizerMerge, AModelWithoutATokenizerHasTheBases) {
-  const MergedTokenizer merged = merge_tokenizers({kTwo[0], {.label = "bare", .rows = 2}}, 0, {});
+  const MergedVocabulary merged = merge_tokenizers({kTwo[0], {.label = "bare", .rows = 2}}, 0, {});
   EXPECT_EQ(merged.old_ids[1], Ids({0, 1, -1}));
   EXPECT_TRUE(noted(merged, "bare has no tokenizer"));
   EXPECT_EQ(
@@ -151,11 +152,11 @@ TEST(TokenizerMerge, SettingsAddTokensAndSayWhereRowsComeFrom) {
                     {"a", {}},
                     {"<zero>", {.kind = Kind::zeros}},
                     {"<third>", {.kind = Kind::other_token, .model = 1, .id = 2}}};
-  const MergedTokenizer merged = merge_tokenizers(kTwo, 0, setting);
+  const MergedVocabulary merged = merge_tokenizers(kTwo, 0, setting);
   EXPECT_EQ(tokens(merged), Strings({"a", "b", "</s>", "<new>", "<zero>", "<third>"}));
   ASSERT_EQ(merged.configured.size(), 4u);
   const auto is = [&](size_t at, int32_t id, Kind kind, int32_t old, bool force) {
-    const MergedTokenizer::Row& row = merged.configured[at];
+    const MergedVocabulary::Row& row = merged.configured[at];
     return row.id == id && row.kind == kind && row.old_id == old && row.force == force;
   };
   EXPECT_TRUE(is(0, 1, Kind::same_token, 1, true));
@@ -188,7 +189,7 @@ TEST(TokenizerMerge, RefusesSettingsThatCannotBe) {
 }
 
 TEST(TokenizerMerge, PadsRowsAndNotIds) {
-  const MergedTokenizer merged =
+  const MergedVocabulary merged =
       merge_tokenizers(kTwo, 0, {.from = From::base, .pad_to_multiple_of = 8});
   EXPECT_EQ(merged.ids, 3);
   EXPECT_EQ(merged.rows, 8);
@@ -198,7 +199,7 @@ TEST(TokenizerMerge, PadsRowsAndNotIds) {
 TEST(TokenizerMerge, SaysWhereTokenizersDiffer) {
   TokenizerSpec other = spec({"a"});
   other.normalizer = {{"type", "NFC"}};
-  MergedTokenizer merged = merge_tokenizers({kTwo[0], input("two", other)}, 0, {});
+  MergedVocabulary merged = merge_tokenizers({kTwo[0], input("two", other)}, 0, {});
   EXPECT_TRUE(noted(merged, "its normaliser is NFC, not none"));
   other.normalizer = nullptr;
   other.model.kind = TokenModelSpec::Kind::word_level;

@@ -7,6 +7,8 @@ import json
 
 import pytest
 import torch
+import yaml
+from support import merges, smidgen
 from support import vocabularies_merged as v
 from tokenizers import AddedToken, Tokenizer
 
@@ -204,3 +206,158 @@ def test_transplants_are_tokensurgeons(pair, options, models):
         assert (got - rows).abs().max() <= 2e-6 * embeds[0].abs().max()
         kept = [token for token in vocabs[1] if token in vocabs[0]]
         assert torch.equal(torch.stack([mine[vocabs[1][t]] for t in kept]), torch.stack([embeds[0][vocabs[0][t]] for t in kept]))
+
+
+# ------------------------------------------------------------------------------ whole merges, by the command
+OWN, OTHER = ("{% for m in messages %}" + mark + "{{ m.content }}{% endfor %}" for mark in ("own ", "other "))
+
+
+@pytest.fixture(scope="module")
+def whole(models, tmp_path_factory):
+    """Llama models with the tokenizers of `models`; c's head is its own."""
+    home = tmp_path_factory.mktemp("whole")
+    templates = {"a": None, "b": OTHER, "c": OTHER, "u": OWN}
+    return {
+        name: v.write_whole(home / name, Tokenizer.from_file(str(folder / "tokenizer.json")), seed=i, head=name == "c", template=templates[name])
+        for i, (name, folder) in enumerate(models.items())
+    }
+
+
+def recipe(method, names, base=None, *, weights=(0.5, 0.3, 0.4), **keys):
+    text = {"merge_method": method, "dtype": "float32", "models": [{"model": n, "parameters": {"weight": w}} for n, w in zip(names, weights)]}
+    return text | ({"base_model": base} if base else {}) | keys
+
+
+def slerp(setting):
+    return {"merge_method": "slerp", "dtype": "float32", "models": [{"model": "b"}], "base_model": "a", "parameters": {"t": 0.3}, "tokenizer": setting}
+
+
+TOKENS = {
+    "<new>": token_of("b", "<|eot|>"),
+    "the": {"source": "b", "force": True},
+    "<|end|>": {"source": {"kind": "zero"}, "force": True},
+    "<zero>": {"source": {"kind": "zero"}},
+    "<7>": {"source": {"kind": "model_token", "model": "c", "token_id": 7}},
+}
+WHOLE = {
+    "linear, union": recipe("linear", "abc", tokenizer_source="union"),
+    "linear, union with a base": recipe("linear", "abc", "a", tokenizer_source="union"),
+    "linear, base": recipe("linear", "abc", "b", tokenizer={"source": "base"}),
+    "linear, tokens": recipe("linear", "abc", "a", tokenizer={"source": "union", "tokens": TOKENS, "pad_to_multiple_of": 64}),
+    "ties, union": recipe("ties", "bc", "a", tokenizer_source="union", parameters={"density": 0.5}),
+    "ties, a model": recipe("ties", "bc", "a", tokenizer={"source": "c", "pad_to_multiple_of": 16}, parameters={"density": 0.5}),
+    "task arithmetic, tokens of the base": recipe("task_arithmetic", "bc", "a", tokenizer={"source": "base", "tokens": TOKENS}),
+    "slerp, a model": slerp({"source": "b"}),
+    "slerp, union": slerp({"source": "union", "pad_to_multiple_of": 32}),
+    "other kinds": recipe("linear", "au", "a", tokenizer_source="union", chat_template="auto"),
+    "template auto": recipe("linear", "abc", "a", tokenizer_source="base", chat_template="auto"),
+    "template chosen": recipe("linear", "ab", "a", tokenizer_source="base", chat_template="chatml"),
+    "template given": recipe("linear", "ab", "a", tokenizer_source="base", chat_template=OWN),
+}
+
+
+def text_of(content, models):
+    """With folders in the place of the models' letters, where a recipe names models."""
+
+    def place(value, key=None):
+        if isinstance(value, dict):
+            return {k: place(item, k) for k, item in value.items()}
+        if isinstance(value, list):
+            return [place(item) for item in value]
+        return str(models[value]) if key in ("model", "base_model", "source") and value in models else value
+
+    return yaml.safe_dump(place(content), sort_keys=False, allow_unicode=True)
+
+
+def by_smidgen(text, out, **flags):
+    file = out.parent / f"{out.name}.yaml"
+    file.write_text(text)
+    return smidgen.ok("merge", file, out, **flags)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_merges(name, whole, tmp_path):
+    content = WHOLE[name]
+    text = text_of(content, whole)
+    theirs, ours = v.merged_by_mergekit(text, tmp_path / "theirs"), tmp_path / "ours"
+    by_smidgen(text, ours)
+    wanted, got = merges.tensors(theirs), merges.tensors(ours)
+    assert wanted.keys() == got.keys()
+    their_ids, our_ids = v.ids_of(theirs), v.ids_of(ours)
+    assert set(their_ids) == set(our_ids)
+    source = content.get("tokenizer", {}).get("source") or content.get("tokenizer_source")
+    # Only the ids of what a union adds depend on a hash table there; tokens of `tokens` come after it.
+    fixed = v.ids_of(whole[content.get("base_model", "a")])
+    if source != "union":
+        assert our_ids == their_ids
+    elif "base_model" in content:
+        assert {t: our_ids[t] for t in fixed} == {t: their_ids[t] for t in fixed} == fixed
+    config, their_config = (json.loads((folder / "config.json").read_text()) for folder in (ours, theirs))
+    assert config["vocab_size"] == their_config["vocab_size"] == got[v.EMBEDDING].shape[0]
+    tokens = list(their_ids)
+    for key, reference in wanted.items():
+        mine = got[key]
+        assert mine.shape == reference.shape and mine.dtype == reference.dtype
+        if key in (v.EMBEDDING, v.HEAD):
+            padding = (mine[len(tokens):], reference[len(tokens):])
+            assert torch.allclose(*padding, atol=1e-6 * reference.abs().max().item(), rtol=0)
+            mine, reference = (side[[ids[t] for t in tokens]] for side, ids in ((mine, our_ids), (reference, their_ids)))
+        assert (mine - reference).abs().max() <= 1e-6 * reference.abs().max(), key
+    if "base_model" not in content:  # any of the models may give the rest there
+        return
+    one, two = (folder / "chat_template.jinja" for folder in (ours, theirs))
+    assert one.exists() == two.exists()
+    if one.exists() and content.get("chat_template") != "chatml":
+        assert one.read_text() == two.read_text()
+
+
+def test_cut_to_the_shortest(whole, tmp_path):
+    text = text_of(recipe("linear", "abc"), whole)
+    theirs = v.merged_by_mergekit(text, tmp_path / "theirs", unsafe_truncate_embeddings=True, copy_tokenizer=False)
+    by_smidgen(text, tmp_path / "ours", unsafe_truncate_embeddings=True)
+    wanted, got = merges.tensors(theirs), merges.tensors(tmp_path / "ours")
+    assert wanted.keys() == got.keys() and got[v.EMBEDDING].shape[0] == min(len(v.ids_of(whole[n])) for n in "abc")
+    for key, reference in wanted.items():
+        assert (got[key] - reference).abs().max() <= 1e-6 * reference.abs().max(), key
+
+
+def test_a_union_keeps_every_models_logits(whole, tmp_path):
+    """With the weight on one model its tokens are read and scored as before, whatever the vocabulary has grown to."""
+    from transformers import AutoModelForCausalLM
+
+    for at, name in enumerate("ab"):
+        out = tmp_path / name
+        by_smidgen(text_of(recipe("linear", "ab", "a", weights=(1 - at, at), tokenizer_source="union"), whole), out)
+        ids, own = v.ids_of(out), v.ids_of(whole[name])
+        before = list(range(5, len(own), 7))
+        spelled = {i: t for t, i in own.items()}
+        after = [ids[spelled[i]] for i in before]
+        with torch.no_grad():
+            one, two = (AutoModelForCausalLM.from_pretrained(f)(torch.tensor([i])).logits[0] for f, i in ((whole[name], before), (out, after)))
+        order = [ids[spelled[i]] for i in range(len(own))]
+        assert torch.allclose(one, two[:, order], atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["common_interpolation", "omp", "subword", "zero"])
+@pytest.mark.parametrize("pair", ["ab", "ca"])
+def test_transplants_by_the_command(pair, method, whole, tmp_path):
+    """mergekit-tokensurgeon as a user runs it, and the recipe that asks for the same."""
+    from click.testing import CliRunner
+    from mergekit.scripts.tokensurgeon import main
+
+    model, donor = (whole[name] for name in pair)
+    done = CliRunner().invoke(main, [str(model), str(donor), str(tmp_path / "theirs"), "-a", method, "--k", "8"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    ways = {"common_interpolation": {"method": "nearest", "neighbours": 8}, "omp": {"method": "pursuit", "neighbours": 8}, "subword": "subword", "zero": "zero"}
+    text = {"merge_method": "passthrough", "models": [{"model": str(model)}], "tokenizer": {"source": str(donor), "transplant": ways[method]}}
+    by_smidgen(yaml.safe_dump(text), tmp_path / "ours")
+    assert v.ids_of(tmp_path / "ours") == v.ids_of(donor)
+    wanted, got = merges.tensors(tmp_path / "theirs"), merges.tensors(tmp_path / "ours")
+    assert got.keys() <= wanted.keys()
+    # Rows of bytes that are no text are encoded in their spelling there.
+    plain = [id for token, id in v.ids_of(donor).items() if token.isascii()]
+    for key, mine in got.items():
+        reference, mine = (side[plain] if key in (v.EMBEDDING, v.HEAD) else side for side in (wanted[key], mine))
+        assert (mine - reference).abs().max() <= 2e-6 * wanted[key].abs().max(), key
+    config = json.loads((tmp_path / "ours" / "config.json").read_text())
+    assert config["vocab_size"] == len(v.ids_of(donor)) and config["eos_token_id"] == v.ids_of(donor)["<|end|>"]

@@ -61,6 +61,39 @@ def write(folder: Path, tokenizer, *, seed, head=False, rows=None, template=None
     return folder
 
 
+def write_whole(folder: Path, tokenizer, *, seed, head=False, layers=2, eos="<|end|>", template=None) -> Path:
+    """A Llama model with that tokenizer, which transformers opens; widths are the same for all."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    rows = tokenizer.get_vocab_size()
+    torch.manual_seed(seed)
+    config = LlamaConfig(hidden_size=24, intermediate_size=40, num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2, vocab_size=rows,
+                         max_position_embeddings=96, tie_word_embeddings=not head, initializer_range=0.3, eos_token_id=tokenizer.token_to_id(eos),
+                         bos_token_id=None, pad_token_id=None, dtype="float32")  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": eos}))
+    if template:
+        (folder / "chat_template.jinja").write_text(template)
+    return folder
+
+
+def merged_by_mergekit(text: str, out: Path, **options) -> Path:
+    import yaml
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
+    run_merge(MergeConfiguration.model_validate(yaml.safe_load(text)), str(out), MergeOptions(write_model_card=False, quiet=True, num_threads=None, **options))
+    return out
+
+
+def ids_of(folder: Path) -> dict[str, int]:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+
+
 def ours(models, setting, base=None, out=None, template=None) -> dict:
     request = {"models": [str(m) for m in models], "setting": setting, "base": base}
     request |= {"out": str(out)} if out else {}

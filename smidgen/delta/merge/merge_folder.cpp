@@ -10,6 +10,8 @@
 #include "smidgen/convert/hf_folder.h"
 #include "smidgen/delta/merge/card.h"
 #include "smidgen/delta/merge/layer_config.h"
+#include "smidgen/delta/merge/row_mapped.h"
+#include "smidgen/delta/merge/statistics_files.h"
 
 namespace smidgen {
 
@@ -29,27 +31,33 @@ std::string fingerprint(const MergePlan& plan,
               {"tensors", Json::array()},
               {"files", Json::array()}};
   const auto place = [](const PlannedInput& input) {
-    return Json::array({input.model, input.tensor});
+    return Json::array({input.model, input.tensor, input.statistics});
   };
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     const PlannedTensor& t = plan.tensors[i];
-    Json tensor =
-        Json::array({t.task.tensor, t.task.shape, std::string(to_string(options.formats[i])),
-                     t.task.seed, static_cast<int>(t.action), t.task.base});
+    Json tensor = Json::array(
+        {t.task.tensor, t.task.shape, std::string(to_string(options.formats[i])), t.task.seed,
+         static_cast<int>(t.action), t.task.base, std::string(to_string(t.task.arithmetic))});
     tensor.push_back(t.task.shared);
     tensor.push_back(t.task.by_input);
     for (const PlannedInput& input : t.inputs) tensor.push_back(place(input));
     all["tensors"].push_back(std::move(tensor));
   }
+  const auto add_file = [&](const fs::path& file) {
+    const auto time = fs::last_write_time(file).time_since_epoch().count();
+    all["files"].push_back(Json::array({fs::absolute(file).string(), fs::file_size(file), time}));
+  };
+  for (const fs::path& file : statistics_files(plan)) add_file(file);
   for (const auto& source : sources) {
+    // Which rows a vocabulary is made of is not seen in shapes.
+    if (const auto* mapped = dynamic_cast<const RowMapped*>(source.get()))
+      all["files"].push_back(mapped->row_digest());
     std::vector<fs::path> files = source->files()->weight_files;
     for (const fs::path& adapter : source->files()->adapters) {
       for (const auto& entry : fs::recursive_directory_iterator(adapter)) files.push_back(entry);
     }
     for (const fs::path& file : files) {
-      if (!fs::is_regular_file(file)) continue;
-      const auto time = fs::last_write_time(file).time_since_epoch().count();
-      all["files"].push_back(Json::array({fs::absolute(file).string(), fs::file_size(file), time}));
+      if (fs::is_regular_file(file)) add_file(file);
     }
   }
   return sha256(all.dump());
@@ -101,10 +109,11 @@ std::string_view torch_name(const MergePlan& plan, const std::vector<Format>& fo
                                : "float32";
 }
 
-void write_configuration(const MergePlan& plan, const Source& donor, const MergeOptions& options,
-                         const fs::path& folder) {
+void write_configuration(const MergePlan& plan, const Source& donor,
+                         const MergeFolderOptions& given, const fs::path& folder) {
   const ModelFiles& files = *donor.files();
-  Json config = donor.config();
+  const MergeOptions& options = given.merge;
+  Json config = donor.config(), generation = files.generation_config;
   for (const PlannedStack& stack : plan.stacks) set_layers(config, stack, donor.label());
   for (const char* key : {"dtype", "torch_dtype"})
     config[key] = std::string(torch_name(plan, options.formats));
@@ -113,9 +122,15 @@ void write_configuration(const MergePlan& plan, const Source& donor, const Merge
     if (tensor.task.tensor == "lm_head.weight" && config.value("tie_word_embeddings", false))
       config["tie_word_embeddings"] = false;
   }
+  if (given.tokenizer) {
+    std::vector<std::string> notes;
+    set_vocabulary(config, vocabulary_rows(plan, *given.tokenizer), *given.tokenizer, notes);
+    for (const std::string& note : notes) log_line(note);
+    set_vocabulary(generation, 0, *given.tokenizer, notes);
+  }
   write_file(folder / "config.json", config.dump(2) + "\n");
-  if (!files.generation_config.is_null())
-    write_file(folder / "generation_config.json", files.generation_config.dump(2) + "\n");
+  if (!generation.is_null())
+    write_file(folder / "generation_config.json", generation.dump(2) + "\n");
 }
 
 }  // namespace
@@ -130,8 +145,12 @@ Json merge_into_folder(const MergePlan& plan,
   Workplace work(out, fingerprint(plan, sources, options.merge));
   const MergeOutcome outcome = merge_weights(plan, sources, work.path(), options.merge);
   const Source& donor = *sources.at(plan.donor);
-  write_configuration(plan, donor, options.merge, work.path());
-  write_tokenizer_files(*donor.files(), work.path());
+  write_configuration(plan, donor, options, work.path());
+  if (options.tokenizer) {
+    write_tokenizer(*options.tokenizer, work.path());
+  } else {
+    write_tokenizer_files(*donor.files(), work.path());
+  }
   write_file(work.path() / "mergekit_config.yml", options.recipe_text);
   write_file(work.path() / "README.md",
              merge_card(plan, sources, options.recipe_text, outcome.statistics, options.digests));

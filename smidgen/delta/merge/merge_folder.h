@@ -7,15 +7,17 @@
 #include "smidgen/base/fs.h"
 #include "smidgen/delta/merge/merge_models.h"
 #include "smidgen/delta/merge/plan.h"
+#include "smidgen/delta/merge/result_tokenizer.h"
 #include "smidgen/delta/source.h"
 
 namespace smidgen {
 
 struct MergeFolderOptions {
   MergeOptions merge;
-  bool digests = true;      // SHA-256 of the inputs' weights, in the card
-  std::string recipe_text;  // as the user wrote it
-  std::string recipe_name;  // its file
+  const ResultTokenizer* tokenizer = nullptr;  // of which the sources are; null: the donor's
+  bool digests = true;                         // SHA-256 of the inputs' weights, in the card
+  std::string recipe_text;                     // as the user wrote it
+  std::string recipe_name;                     // its file
 };
 
 // The folder `out` appears whole: until then everything lies in .NAME.merging beside it. A run that

@@ -2,14 +2,20 @@
 
 #include <chrono>
 #include <map>
+#include <optional>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/log.h"
 #include "smidgen/base/progress.h"
 #include "smidgen/convert/hf_folder.h"
 #include "smidgen/delta/merge/merge_folder.h"
+#include "smidgen/delta/merge/merge_verify.h"
+#include "smidgen/delta/merge/moe_run.h"
+#include "smidgen/delta/merge/narrow.h"
 #include "smidgen/delta/merge/output_formats.h"
 #include "smidgen/delta/merge/recipe.h"
+#include "smidgen/delta/merge/result_tokenizer.h"
+#include "smidgen/delta/merge/statistics_files.h"
 
 namespace smidgen {
 
@@ -22,8 +28,8 @@ double now() {
 
 class Stages {
  public:
-  Stages(const MergeRun& run, std::vector<MergeRecipe> recipes)
-      : run_(run), recipes_(std::move(recipes)), text_(read_file(run.config)) {}
+  Stages(const MergeRun& run, std::vector<MergeRecipe> recipes, std::string text)
+      : run_(run), recipes_(std::move(recipes)), text_(std::move(text)) {}
 
   Json all() {
     Json done = Json::array();
@@ -44,52 +50,79 @@ class Stages {
 
   Json one(const MergeRecipe& recipe, const fs::path& out) {
     const double begin = now();
-    if (recipe.as_mergekit && recipe.dtype && *recipe.dtype != Format::f32)
-      throw Error(ErrorKind::unsupported, "only fp32 is computed as mergekit does so far",
-                  "smidgen: {compat: mergekit}", "dtype: float32, and out_dtype for the files");
-    if (recipe.tokenizer || !recipe.chat_template.empty())
-      throw Error(ErrorKind::unsupported,
-                  "tokenizers are not merged yet: the result has that of the base", recipe.file,
-                  "leave out tokenizer, tokenizer_source and chat_template");
-    std::vector<std::shared_ptr<const Source>> sources;
+    const auto open = [&](const ModelRef& model) { return open_model_of(model, out); };
+    std::vector<std::shared_ptr<const Source>> given;
+    for (const ModelRef& model : models_of(recipe)) given.push_back(open(model));
+    const ResultTokenizer tokenizer = choose_tokenizer(
+        recipe, given,
+        {.open = open, .truncate = run_.unsafe_truncate_embeddings, .dry = run_.dry_run});
+    note(tokenizer.notes);
+    const std::vector<std::shared_ptr<const Source>>& sources = tokenizer.models;
     std::vector<ModelTensors> models;
-    for (const ModelRef& model : models_of(recipe)) {
-      const auto made = made_.find(model.path);
-      const std::string spec = made == made_.end() ? model.text() : made->second;
-      require_outside(spec, out);
-      sources.push_back(open_source(spec, run_.allow_other_base));
-      models.push_back({spec, sources.back()->tensors()});
-    }
+    for (const auto& source : sources) models.push_back({source->label(), source->tensors()});
     MergePlan plan = plan_merge(recipe, merge_methods(), models);
-    for (const std::string& note : plan.notes) log_line(note);
+    note(plan.notes);
     const uint64_t seed = run_.seed >= 0 ? static_cast<uint64_t>(run_.seed) : recipe.seed;
     for (PlannedTensor& tensor : plan.tensors) tensor.task.seed = seed;
+    if (recipe.as_mergekit) compute_as_mergekit(plan, sources, recipe.dtype);
+    open_statistics(plan, sources);
     check_values(plan);
-    MergeFolderOptions options{.digests = run_.digests, .recipe_text = text_};
+    vocabulary_rows(plan, tokenizer);  // throws where it has no single size
+    MergeFolderOptions options{
+        .tokenizer = &tokenizer, .digests = run_.digests, .recipe_text = text_};
     options.merge.formats =
         output_formats(plan, sources, recipe.out_dtype ? recipe.out_dtype : recipe.dtype);
     options.merge.shard_bytes = static_cast<uint64_t>(int64_t{run_.shard_size});
     options.merge.statistics = run_.statistics;
+    options.merge.passes = run_.passes;
     const int64_t bytes = bytes_of(plan, options.merge.formats);
+    const MergeLaw law =
+        run_.verify ? law_of(plan, given, sources, options.merge.formats) : MergeLaw();
+    if (law.model) require_logits(*sources[*law.model]);
     Json result = {{"name", recipe.name}};
     if (run_.dry_run) {
       check_new_folder(out);
       result.update(
           {{"out", out.string()}, {"method", plan.method}, {"tensors", plan.tensors.size()}});
     } else {
-      Progress progress("merge", bytes);
+      std::optional<Progress> progress;
+      if (!run_.quiet) progress.emplace("merge", bytes);
       options.merge.wrote = [&](int64_t written) {
+        if (!progress) return;
         const double rate = static_cast<double>(written) / std::max(1e-3, now() - begin);
-        progress.update(written,
-                        {{"bytes_per_s", rate, str(bytes_text(static_cast<int64_t>(rate)), "/s")}});
+        progress->update(
+            written, {{"bytes_per_s", rate, str(bytes_text(static_cast<int64_t>(rate)), "/s")}});
       };
       result.update(merge_into_folder(plan, sources, out, options));
     }
+    if (run_.verify) result["verify"] = verified(law, sources, out);
     const double seconds = now() - begin;
     result["bytes"] = bytes;
     result["seconds"] = seconds;
     result["bytes_per_second"] = static_cast<double>(bytes) / std::max(1e-3, seconds);
     return result;
+  }
+
+  void note(const std::vector<std::string>& notes) const {
+    if (run_.quiet) return;
+    for (const std::string& line : notes) log_line(line);
+  }
+
+  Json verified(const MergeLaw& law, const std::vector<std::shared_ptr<const Source>>& sources,
+                const fs::path& out) const {
+    if (!law.model) return {{"model", nullptr}, {"why", law.why}};
+    const Source& model = *sources[*law.model];
+    if (run_.dry_run) return {{"model", model.label()}};
+    return verify_merge(model, law.lossless, run_.allow_other_base, out);
+  }
+
+  std::shared_ptr<const Source> open_model_of(const ModelRef& model, const fs::path& out) const {
+    ModelRef ref = model;
+    // The result of an earlier document may have an adapter put on it too.
+    if (const auto made = made_.find(model.path); made != made_.end()) ref.path = made->second;
+    const std::string spec = ref.text();
+    require_outside(spec, out);
+    return open_source(spec, run_.allow_other_base);
   }
 
   static int64_t bytes_of(const MergePlan& plan, const std::vector<Format>& formats) {
@@ -102,22 +135,9 @@ class Stages {
   // What a method refuses is found before anything is written.
   static void check_values(const MergePlan& plan) {
     const MergeMethod& method = merge_methods().find(plan.method);
-    if (method.traits().statistics)
-      throw Error(
-          ErrorKind::unsupported,
-          str(plan.method, " needs statistics of every model, and recipes cannot name them yet"),
-          "merge_method", "programs set MergeTask::statistics");
     for (const PlannedTensor& tensor : plan.tensors) {
       if (tensor.action == PlannedTensor::Action::merge) method.start(tensor.task);
     }
-  }
-
-  static void require_outside(const std::string& model, const fs::path& out) {
-    const fs::path inside = fs::absolute(out).lexically_normal().lexically_relative(
-        fs::absolute(model).lexically_normal());
-    if (inside.empty() || inside.begin()->string() == "..") return;
-    throw Error(ErrorKind::usage, str("the result would lie in the model ", model), out.string(),
-                "choose a folder beside it");
   }
 
   const MergeRun& run_;
@@ -128,8 +148,26 @@ class Stages {
 
 }  // namespace
 
+void require_outside(const std::string& model, const fs::path& out) {
+  const fs::path inside = fs::absolute(out).lexically_normal().lexically_relative(
+      fs::absolute(model).lexically_normal());
+  if (inside.empty() || inside.begin()->string() == "..") return;
+  throw Error(ErrorKind::usage, str("the result would lie in the model ", model), out.string(),
+              "choose a folder beside it");
+}
+
 Json run_merge(const MergeRun& run) {
-  Stages stages(run, read_merge_recipes(run.config.string(), run.strict));
+  return run_merge(run, read_file(run.config));
+}
+
+Json run_merge(const MergeRun& run, const std::string& text) {
+  if (const auto experts = parse_moe_recipe(text, run.config.string(), run.strict)) {
+    Json result = run_moe(run, *experts, text);
+    if (run.verify)
+      result["stages"].back()["verify"] = {{"model", nullptr}, {"why", "experts are assembled"}};
+    return result;
+  }
+  Stages stages(run, parse_merge_recipes(text, run.config.string(), run.strict), text);
   return stages.all();
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "smidgen/base/error.h"
+#include "smidgen/base/sha256.h"
 
 namespace smidgen {
 
@@ -235,10 +236,16 @@ void RowMapped::release(const SourceTensor& tensor, int64_t begin, int64_t count
   const State* state = find_state(tensor.name);
   if (!state) return model_->release(original(tensor), begin, count);
   if (state->is_bias() || count == 0) return;
-  // Rows in order lie together; scattered ones share pages with what is still needed.
   const std::vector<int32_t>& rows = state->mapped.plan->rows;
   const MappedTensor::Part& own = state->mapped.parts[0];
   const int64_t end = (begin + count) / state->width;
+  // Scattered rows share pages with what is still needed, and the other models' are not counted.
+  if (end == state->mapped.plan->size()) {
+    for (const MappedTensor::Part& part : state->mapped.parts) {
+      if (part.tensor->elements()) part.source->release(*part.tensor, 0, part.tensor->elements());
+    }
+    return;
+  }
   for (int64_t at = begin / state->width; at < end;) {
     const int32_t old = rows[static_cast<size_t>(at)];
     int64_t next = at + 1;
@@ -246,6 +253,20 @@ void RowMapped::release(const SourceTensor& tensor, int64_t begin, int64_t count
     if (old >= 0) own.source->release(*own.tensor, old * state->width, (next - at) * state->width);
     at = next;
   }
+}
+
+std::string RowMapped::row_digest() const {
+  Sha256 sum;
+  for (const auto& [name, state] : states_) {
+    const MappedTensor& mapped = state->mapped;
+    sum.update(str(name, "\n", mapped.plan->size(), "\n"));
+    for (const MappedTensor::Part& part : mapped.parts)
+      sum.update(str(part.source->label(), "\n", part.tensor->name, "\n"));
+    sum.update(std::as_bytes(std::span(mapped.plan->rows)));
+    sum.update(std::as_bytes(std::span(mapped.plan->first)));
+    sum.update(std::as_bytes(std::span(mapped.plan->shares)));
+  }
+  return sum.hex();
 }
 
 }  // namespace smidgen

@@ -62,6 +62,9 @@ class RowMapped : public Source {
   const ModelFiles* files() const override { return model_->files(); }
   Json config() const override { return model_->config(); }
 
+  // SHA-256 of the plans: two runs with the same digest read the same rows of the same files.
+  std::string row_digest() const;
+
  private:
   struct State;  // a mapped tensor with what was computed of it
   const State* find_state(const std::string& name) const;

@@ -44,7 +44,7 @@ void write_chat_template(const fs::path& folder, const std::string& chat_templat
   write_json(path, config);
 }
 
-void write_merged_tokenizer(const fs::path& folder, const MergedTokenizer& merged,
+void write_merged_tokenizer(const fs::path& folder, const MergedVocabulary& merged,
                             const ModelFiles& donor,
                             const std::optional<std::string>& chat_template) {
   write_tokenizer_files(donor, folder);

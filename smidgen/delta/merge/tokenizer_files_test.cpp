@@ -30,7 +30,7 @@ TEST(TokenizerFiles, AChangedTokenizerReadsBack) {
   const auto base = load_tokenizer(donor);
   TokenizerSetting setting;
   setting.tokens = {{"<x>", {}}};
-  const MergedTokenizer merged =
+  const MergedVocabulary merged =
       merge_tokenizers({{.label = "one", .tokenizer = base}}, 0, setting);
   ASSERT_FALSE(merged.unchanged);
   const fs::path out = folder / "out";
@@ -52,7 +52,7 @@ TEST(TokenizerFiles, AChangedTokenizerReadsBack) {
 TEST(TokenizerFiles, AnUnchangedOneIsCopied) {
   const TemporaryFolder folder;
   const ModelFiles donor = donor_in(folder / "donor");
-  const MergedTokenizer merged =
+  const MergedVocabulary merged =
       merge_tokenizers({{.label = "one", .tokenizer = load_tokenizer(donor)}}, 0, {});
   ASSERT_TRUE(merged.unchanged);
   const fs::path out = folder / "out";
@@ -66,7 +66,7 @@ TEST(TokenizerFiles, AnUnchangedOneIsCopied) {
 TEST(TokenizerFiles, ATemplateTakesThePlaceOfAll) {
   const TemporaryFolder folder;
   const ModelFiles donor = donor_in(folder / "donor");
-  const MergedTokenizer merged =
+  const MergedVocabulary merged =
       merge_tokenizers({{.label = "one", .tokenizer = load_tokenizer(donor)}}, 0, {});
   const fs::path out = folder / "out";
   make_folder(out / "additional_chat_templates");

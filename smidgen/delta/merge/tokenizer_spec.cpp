@@ -8,6 +8,8 @@ namespace {
 
 using Token = MergedTokenizer::Token;
 
+constexpr int64_t kMostNeighbours = 1024;
+
 void set_source(MergedTokenizer& spec, const YamlNode& node, RecipeReading& reading) {
   if (node.kind == YamlNode::Kind::scalar && node.text == "union") {
     spec.source = MergedTokenizer::Source::union_of_all;
@@ -65,6 +67,45 @@ Token read_token(const YamlNode& key, const YamlNode& node, RecipeReading& readi
   return token;
 }
 
+TransplantOptions read_transplant(const YamlNode& node, RecipeReading& reading) {
+  using enum TransplantOptions::Method;
+  constexpr std::pair<const char*, TransplantOptions::Method> kMethods[] = {{"nearest", nearest},
+                                                                            {"pursuit", pursuit},
+                                                                            {"subword", subword},
+                                                                            {"mean", mean},
+                                                                            {"zero", zero}};
+  TransplantOptions options;
+  const auto set_method = [&](const YamlNode& method) {
+    const std::string word = text_of(method, reading, "method");
+    std::vector<std::string> names;
+    for (const auto& [name, value] : kMethods) {
+      options.method = value;
+      if (word == name) return;
+      names.emplace_back(name);
+    }
+    bad_value(method, reading, str("there is no way '", word, "' to transplant"),
+              did_you_mean(word, names, str("known: ", join(names))));
+  };
+  if (node.kind == YamlNode::Kind::scalar) {
+    set_method(node);
+    return options;
+  }
+  const RecipeMap map(node, "transplant", {"method", "neighbours", "cosine"}, reading);
+  if (const YamlNode* method = map.find("method")) set_method(*method);
+  const YamlNode *count = map.find("neighbours"), *cosine = map.find("cosine");
+  if (count && options.method != nearest && options.method != pursuit)
+    bad_value(*count, reading, "neighbours are for the methods nearest and pursuit");
+  if (cosine && options.method != nearest)
+    bad_value(*cosine, reading, "cosine is for the method nearest");
+  if (count) {
+    options.neighbours = whole_of(*count, reading, "neighbours");
+    if (options.neighbours < 1 || options.neighbours > kMostNeighbours)
+      bad_value(*count, reading, str("neighbours are 1 to ", kMostNeighbours));
+  }
+  if (cosine) options.cosine = flag_of(*cosine, reading, "cosine");
+  return options;
+}
+
 }  // namespace
 
 MergedTokenizer read_tokenizer_source(const YamlNode& node, RecipeReading& reading) {
@@ -74,7 +115,8 @@ MergedTokenizer read_tokenizer_source(const YamlNode& node, RecipeReading& readi
 }
 
 MergedTokenizer read_tokenizer_spec(const YamlNode& node, RecipeReading& reading) {
-  const RecipeMap map(node, "tokenizer", {"source", "tokens", "pad_to_multiple_of"}, reading);
+  const RecipeMap map(node, "tokenizer", {"source", "tokens", "pad_to_multiple_of", "transplant"},
+                      reading);
   MergedTokenizer spec{.place = map.place()};
   if (const YamlNode* source = map.find("source")) set_source(spec, *source, reading);
   if (const YamlNode* tokens = map.find("tokens")) {
@@ -86,6 +128,14 @@ MergedTokenizer read_tokenizer_spec(const YamlNode& node, RecipeReading& reading
     spec.pad_to_multiple_of = whole_of(*multiple, reading, "pad_to_multiple_of");
     if (*spec.pad_to_multiple_of < 1)
       bad_value(*multiple, reading, "pad_to_multiple_of is not positive");
+  }
+  if (const YamlNode* transplant = map.find("transplant")) {
+    spec.transplant = read_transplant(*transplant, reading);
+    if (spec.source == MergedTokenizer::Source::union_of_all)
+      bad_value(*transplant, reading, "transplant needs the tokenizer of one model",
+                "source: base, or source: MODEL, which need not be merged");
+    if (!spec.tokens.empty())
+      bad_value(*transplant, reading, "tokens and transplant both say where rows come from");
   }
   return spec;
 }

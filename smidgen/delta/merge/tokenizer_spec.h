@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "smidgen/delta/merge/model_ref.h"
+#include "smidgen/delta/transplant.h"
 
 namespace smidgen {
 
@@ -27,10 +28,14 @@ struct MergedTokenizer {
   std::optional<ModelRef> model;  // of Source::model
   std::vector<Token> tokens;
   std::optional<int64_t> pad_to_multiple_of;
+  // Not mergekit's, which ignores it: rows of tokens that a model lacks are made of its own rows,
+  // not taken from other models. Neither with union nor with tokens.
+  std::optional<TransplantOptions> transplant;
   std::string place;
 };
 
-// The keys `tokenizer_source` and `tokenizer`.
+// The keys `tokenizer_source` and `tokenizer`. `transplant` in the latter is METHOD, or {method,
+// neighbours, cosine}.
 MergedTokenizer read_tokenizer_source(const YamlNode& node, RecipeReading& reading);
 MergedTokenizer read_tokenizer_spec(const YamlNode& node, RecipeReading& reading);
 

@@ -1,11 +1,11 @@
 #include "smidgen/delta/merge/vocabulary.h"
 
 #include <algorithm>
-#include <array>
 #include <numeric>
 #include <set>
 
 #include "smidgen/base/error.h"
+#include "smidgen/delta/merge/layers.h"
 #include "smidgen/delta/merge/row_mapped.h"
 
 namespace smidgen {
@@ -15,8 +15,8 @@ namespace {
 std::string rows_of_all(const Models& models) {
   std::vector<std::string> parts;
   for (const auto& model : models) {
-    const int64_t rows = vocabulary_rows(*model);
-    if (rows) parts.push_back(str(model->label(), " ", rows));
+    if (const int64_t rows = common_vocabulary_rows(*model))
+      parts.push_back(str(model->label(), " ", rows));
   }
   return join(parts);
 }
@@ -24,7 +24,7 @@ std::string rows_of_all(const Models& models) {
 // Shares of the rows that not every model has.
 class Filler {
  public:
-  Filler(const std::vector<size_t>& inputs, const MergedTokenizer& merged,
+  Filler(const std::vector<size_t>& inputs, const MergedVocabulary& merged,
          std::optional<size_t> base, std::vector<int32_t> part_of)
       : inputs_(inputs), merged_(merged), base_(base), part_of_(std::move(part_of)) {}
 
@@ -67,7 +67,7 @@ class Filler {
     return {static_cast<uint32_t>(part_of_[model]), row, weight};
   }
 
-  void fill_as_set(const MergedTokenizer::Row& row, RowPlan& plan) const {
+  void fill_as_set(const MergedVocabulary::Row& row, RowPlan& plan) const {
     if (row.kind == TokenFill::Kind::zeros) return;
     for (size_t model = 0; model < inputs_.size(); ++model) {
       if (inputs_[model] != row.model || !has_tensor(model)) continue;
@@ -93,7 +93,7 @@ class Filler {
   }
 
   const std::vector<size_t>& inputs_;
-  const MergedTokenizer& merged_;
+  const MergedVocabulary& merged_;
   const std::optional<size_t> base_;
   const std::vector<int32_t> part_of_;  // of each model; -1: it has no such tensor
 };
@@ -101,22 +101,9 @@ class Filler {
 }  // namespace
 
 VocabularyRole vocabulary_role(const std::string& name) {
-  const size_t dot = name.rfind('.');
-  if (dot == std::string::npos) return VocabularyRole::none;
-  const std::string kind = name.substr(dot + 1);
-  const size_t before = name.rfind('.', dot - 1);
-  const std::string layer = before == std::string::npos || dot == 0
-                                ? name.substr(0, dot)
-                                : name.substr(before + 1, dot - before - 1);
-  constexpr std::array kEmbeddings = {"embed_tokens",   "wte",   "embed_in", "word_embeddings",
-                                      "tok_embeddings", "shared"};
-  const bool head = layer == "lm_head" || layer == "embed_out";
-  if (kind == "bias") return head ? VocabularyRole::head_bias : VocabularyRole::none;
-  if (kind != "weight") return VocabularyRole::none;
-  if (head) return VocabularyRole::head;
-  const bool embedding =
-      std::find(kEmbeddings.begin(), kEmbeddings.end(), layer) != kEmbeddings.end();
-  return embedding ? VocabularyRole::embedding : VocabularyRole::none;
+  if (!is_vocabulary(name)) return VocabularyRole::none;
+  if (name.ends_with("bias")) return VocabularyRole::head_bias;
+  return is_before_layers(name) ? VocabularyRole::embedding : VocabularyRole::head;
 }
 
 std::vector<VocabularyTensor> vocabulary_tensors(const Source& model) {
@@ -162,10 +149,20 @@ int64_t vocabulary_rows(const Source& model) {
   return first.shape[0];
 }
 
+int64_t common_vocabulary_rows(const Source& model) {
+  const std::vector<VocabularyTensor> tensors = vocabulary_tensors(model);
+  if (tensors.empty()) return 0;
+  const int64_t rows = tensors.front().tensor->shape[0];
+  const bool same = std::all_of(tensors.begin(), tensors.end(), [&](const VocabularyTensor& each) {
+    return each.tensor->shape[0] == rows;
+  });
+  return same ? rows : 0;
+}
+
 void check_vocabulary_rows(const Models& models) {
   std::set<int64_t> sizes;
   for (const auto& model : models) {
-    if (const int64_t rows = vocabulary_rows(*model)) sizes.insert(rows);
+    if (const int64_t rows = common_vocabulary_rows(*model)) sizes.insert(rows);
   }
   if (sizes.size() < 2) return;
   throw Error(
@@ -203,7 +200,7 @@ Models with_truncated_rows(const Models& models, std::vector<std::string>& notes
 }
 
 Models with_merged_rows(const Models& models, const std::vector<size_t>& inputs,
-                        const MergedTokenizer& merged, std::optional<size_t> base) {
+                        const MergedVocabulary& merged, std::optional<size_t> base) {
   SMIDGEN_ASSERT(models.size() == inputs.size() && (!base || *base < models.size()));
   std::vector<std::vector<VocabularyTensor>> tensors;
   bool any_head = false;

@@ -16,8 +16,7 @@ using Models = std::vector<std::shared_ptr<const Source>>;
 
 enum class VocabularyRole { none, embedding, head, head_bias };
 
-// By the last parts of the name: embed_tokens, wte, embed_in, word_embeddings, tok_embeddings,
-// shared (.weight); lm_head, embed_out (.weight, .bias).
+// By the name, as is_vocabulary (layers.h) knows them.
 VocabularyRole vocabulary_role(const std::string& name);
 
 struct VocabularyTensor {
@@ -33,9 +32,12 @@ const SourceTensor* counterpart(const std::vector<VocabularyTensor>& tensors,
 // Rows of the model's embedding; 0 where it has none. Throws mismatch where tensors that are named
 // as embeddings and heads have different numbers of rows.
 int64_t vocabulary_rows(const Source& model);
+// The same, and 0 where they differ: there are models with several vocabularies.
+int64_t common_vocabulary_rows(const Source& model);
 
-// For a merge without a tokenizer setting: throws mismatch, naming models and rows, unless all have
-// the same number. Models without an embedding do not count.
+// For a merge of whole models without a tokenizer setting: throws mismatch, naming models and rows,
+// unless all have the same number. Models without an embedding, or with several of different size,
+// do not count.
 void check_vocabulary_rows(const Models& models);
 
 // The models with their vocabulary tensors cut to the shortest. Ids below must mean the same in
@@ -56,6 +58,6 @@ Models with_truncated_rows(const Models& models, std::vector<std::string>& notes
 // A head counts as the embedding in models that have no head of their own (tied), if any other has
 // one: these show their embedding under the head's name too.
 Models with_merged_rows(const Models& models, const std::vector<size_t>& inputs,
-                        const MergedTokenizer& merged, std::optional<size_t> base);
+                        const MergedVocabulary& merged, std::optional<size_t> base);
 
 }  // namespace smidgen

@@ -139,7 +139,7 @@ TEST(Vocabulary, RowsWithoutATokenAreTheMean) {
 
 TEST(Vocabulary, EveryModelKeepsItsLogitsOnItsTokens) {
   const Three three;
-  const MergedTokenizer merged = merge_tokenizers(three.inputs, 0, {});
+  const MergedVocabulary merged = merge_tokenizers(three.inputs, 0, {});
   const Models mapped = three.mapped();
   const Row hidden = {.5f, -2, 3};
   const auto logit = [&](const Row& row) {
@@ -189,7 +189,7 @@ TEST(Vocabulary, ReadsOnlyTheRowsThatAreAskedFor) {
   reversed.assign(many.rbegin(), many.rend());
   const auto one = model("one", {{kEmbedding, 1000, 0}}),
              two = model("two", {{kEmbedding, 1000, 0}});
-  const MergedTokenizer merged =
+  const MergedVocabulary merged =
       merge_tokenizers({{"one", tokenizer(many), 1000}, {"two", tokenizer(reversed), 1000}}, 0, {});
   const Models mapped = with_merged_rows({one, two}, {0, 1}, merged, 0);
   std::vector<float> block(10 * kWidth);
@@ -200,6 +200,27 @@ TEST(Vocabulary, ReadsOnlyTheRowsThatAreAskedFor) {
   EXPECT_EQ(one->elements_read(), 0);
   mapped[1]->release(tensor, 500 * kWidth, 10 * kWidth);
   EXPECT_EQ(two->released(), 10 * kWidth);
+}
+
+TEST(Vocabulary, AllPagesGoWithTheLastRow) {
+  const Three three;
+  const Models mapped = three.mapped();
+  const SourceTensor& tensor = *mapped[0]->find(kEmbedding);
+  mapped[0]->release(tensor, 3 * kWidth, 2 * kWidth);
+  for (const auto& each : three.models)
+    EXPECT_EQ(static_cast<const TableSource&>(*each).released(), 3 * kWidth);
+}
+
+TEST(Vocabulary, OtherRowsHaveAnotherDigest) {
+  Three three;
+  const auto digest = [&](std::optional<size_t> base) {
+    return static_cast<const RowMapped&>(*three.mapped(base)[1]).row_digest();
+  };
+  EXPECT_EQ(digest(0), digest(0));
+  EXPECT_NE(digest(0), digest(std::nullopt));
+  const std::string before = digest(0);
+  three.setting.tokens = {{"a", {.kind = TokenFill::Kind::zeros, .force = true}}};
+  EXPECT_NE(digest(0), before);
 }
 
 TEST(Vocabulary, ManyThreadsReadTheSame) {

@@ -84,7 +84,7 @@ Json merge(const Json& request) {
   const bool has_base = request.contains("base") && !request["base"].is_null();
   const size_t base = has_base ? request["base"].get<size_t>() : 0;
   const TokenizerSetting setting = setting_of(request.at("setting"), labels);
-  const MergedTokenizer merged = merge_tokenizers(inputs, base, setting);
+  const MergedVocabulary merged = merge_tokenizers(inputs, base, setting);
   std::optional<std::string> chosen;
   if (request.contains("template"))
     chosen = choose_chat_template(request["template"].get<std::string>(), templates);
@@ -111,6 +111,7 @@ Json transplant(const Json& request) {
   const std::string method = request.value("method", "nearest");
   options.method = method == "zero"      ? zero
                    : method == "mean"    ? mean
+                   : method == "pursuit" ? pursuit
                    : method == "subword" ? subword
                                          : nearest;
   options.neighbours = request.value("neighbours", options.neighbours);
