@@ -85,7 +85,7 @@ class Pooled : public Attachment {
     return keep(y);
   }
   const at::Tensor& sum() const { return sum_; }
-  void forget() { sum_ = {}; }
+  void forget() { sum_ = at::Tensor(); }
 
  private:
   const at::Tensor& keep(const at::Tensor& y) const {

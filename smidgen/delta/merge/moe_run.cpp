@@ -1,6 +1,8 @@
 #include "smidgen/delta/merge/moe_run.h"
 
+#include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/log.h"
@@ -67,7 +69,7 @@ void note_alike(const std::vector<int64_t>& layers, int64_t all) {
 
 Json run_moe(const MergeRun& run, const MoeRecipe& recipe, const std::string& text) {
   const double begin = now();
-  if (!recipe.ignored.empty()) log_line(ignored_note(recipe.ignored));
+  if (!recipe.ignored.empty() && !run.quiet) log_line(ignored_note(recipe.ignored));
   std::vector<std::shared_ptr<const Source>> sources;
   for (const ModelRef& model : models_of(recipe)) {
     require_outside(model.text(), run.out);
@@ -79,7 +81,7 @@ Json run_moe(const MergeRun& run, const MoeRecipe& recipe, const std::string& te
   const auto as_first = [&](const ExpertSpec& expert) {
     return expert.model == first && expert.noise == 0;
   };
-  if (std::all_of(recipe.experts.begin(), recipe.experts.end(), as_first))
+  if (!run.quiet && std::all_of(recipe.experts.begin(), recipe.experts.end(), as_first))
     log_line("all experts are one model: the mixture computes what that does until it is trained");
 
   // What the bytes depend on beside the files.
@@ -102,10 +104,13 @@ Json run_moe(const MergeRun& run, const MoeRecipe& recipe, const std::string& te
     const at::Tensor gates =
         moe_gates(recipe, *model, {.seed = seed, .allow_other_base = run.allow_other_base});
     const std::vector<int64_t> alike = alike_layers(gates);
-    note_alike(alike, model->layers());
+    if (!run.quiet) note_alike(alike, model->layers());
     model->set_gates(gates);
-    Progress progress("merge", bytes);
-    options.merge.wrote = [&](int64_t written) { progress.update(written); };
+    std::optional<Progress> progress;
+    if (!run.quiet) progress.emplace("merge", bytes);
+    options.merge.wrote = [&](int64_t written) {
+      if (progress) progress->update(written);
+    };
     stage.update(merge_into_folder(plan, inputs, run.out, options));
     stage["alike"] = alike;
   }
