@@ -91,10 +91,19 @@ AdapterFiles read_adapter(const fs::path& given) {
     throw Error(ErrorKind::not_found, str("the adapter has no ", kTensors), path.string());
   }
   if (compressed) {
-    const DeltaFiles delta = read_delta(path);
-    if (!delta.adapter)
-      throw Error(ErrorKind::mismatch, "the compressed delta is that of a model", path.string());
-    adapter.tensors = expand_adapter(delta);
+    const auto delta = std::make_shared<DeltaFiles>(read_delta(path));
+    if (delta->adapter == (*type == kModelDeltaType)) {
+      throw Error(ErrorKind::mismatch,
+                  str("delta.json is ", delta->adapter ? "an adapter's" : "a model's",
+                      ", and the configuration's peft_type is ", type->get<std::string>()),
+                  config, "the two files are from different folders");
+    }
+    if (delta->adapter) {
+      adapter.tensors = expand_adapter(*delta);
+    } else {
+      adapter.tensors = delta->file;
+      adapter.delta = delta;
+    }
   } else {
     adapter.tensors = std::make_shared<SafetensorsFile>(path / kTensors);
   }

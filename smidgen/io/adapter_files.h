@@ -14,11 +14,15 @@
 
 namespace smidgen {
 
+struct DeltaFiles;
+
 struct AdapterFiles {
   fs::path path;
   Json config;  // keys in file order
   std::shared_ptr<const TensorStore> tensors;
   Json sidecar;  // smidgen.json, or null
+  // Of a model's compressed delta, whose `tensors` are the codes; else null.
+  std::shared_ptr<const DeltaFiles> delta;
 };
 
 // The folder of an adapter: `path` itself, or the one folder inside it that holds one, because PEFT
@@ -27,8 +31,8 @@ struct AdapterFiles {
 fs::path find_adapter(const fs::path& path);
 
 // Refused in words: a base model in place of an adapter, pickled weights (adapter_model.bin), a
-// missing or empty configuration, a configuration without peft_type. A compressed adapter
-// (io/delta_files.h) is expanded in memory.
+// missing or empty configuration, a configuration without peft_type. The factors of a compressed
+// adapter (io/delta_files.h) are unfolded in memory; the delta of a whole model stays in its codes.
 AdapterFiles read_adapter(const fs::path& path);
 
 struct WriteAdapterOptions {

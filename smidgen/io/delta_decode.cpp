@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "smidgen/base/memory.h"
+#include "smidgen/base/progress.h"
 #include "smidgen/base/threads.h"
 #include "smidgen/io/delta_files.h"
 #include "smidgen/io/little_endian.h"
@@ -37,6 +39,21 @@ size_t fill_in(const SignView& bits, const std::byte* values, std::span<float> o
     }
   }
   return used;
+}
+
+// A small file may unfold to more than there is.
+void check_memory(const DeltaFiles& files) {
+  int64_t all = 0, largest = 0;
+  for (const DeltaTensor& tensor : files.tensors) {
+    all += tensor.elements() * info(tensor.format).bytes;
+    largest = std::max(largest, tensor.elements() * info(Format::f32).bytes);
+  }
+  const MemoryRoom room = memory_room();
+  if (all + largest <= room.bytes) return;
+  throw Error(ErrorKind::resource,
+              str("the adapter unfolds to ", bytes_text(all), ", and there is room for ",
+                  bytes_text(room.bytes), " (", room.limit, ")"),
+              files.path.string());
 }
 
 class ExpandedTensors : public OwnedTensors {
@@ -112,6 +129,7 @@ void TensorDelta::read(int64_t begin, std::span<float> out) const {
 
 std::shared_ptr<const TensorStore> expand_adapter(const DeltaFiles& files) {
   SMIDGEN_ASSERT(files.adapter);
+  check_memory(files);
   auto all = std::make_shared<ExpandedTensors>(files.path.string(), files.file);
   std::vector<float> values;
   for (const DeltaTensor& tensor : files.tensors) {

@@ -68,8 +68,8 @@ void place(DeltaFiles& files, uint64_t codes, uint64_t values, const std::string
       first += static_cast<uint64_t>(tensor.kept);
     }
     if (files.kind == DeltaKind::values) {
-      const int64_t rows = tensor.columns() ? tensor.elements() / tensor.columns() : 0;
-      const int64_t row = files.codec->values()->row_bytes(tensor.columns());
+      const int64_t rows = tensor.elements() ? tensor.elements() / tensor.columns() : 0;
+      const int64_t row = rows ? files.codec->values()->row_bytes(tensor.columns()) : 0;
       // A row takes a byte or more, so the product is not much above the checked tensor.bytes.
       if (rows > static_cast<int64_t>(codes) || static_cast<uint64_t>(rows * row) != tensor.bytes)
         refuse(str(shape_str(tensor.shape), " does not take ", tensor.bytes, " bytes"), here);

@@ -1,5 +1,5 @@
-// A compressed delta as a folder: delta.json, delta.safetensors and, of an adapter, its
-// configuration.
+// A compressed delta as a folder: delta.json, delta.safetensors and a configuration, the adapter's
+// own or, of a model, one that names kModelDeltaType.
 //
 //   delta.json         version, kind, of, codec, base, scale, and the tensors in the order of their
 //                      codes: name, shape, dtype, bytes of the codes, kept values
@@ -23,6 +23,8 @@
 namespace smidgen {
 
 constexpr int kDeltaVersion = 1;
+// peft_type of a model's delta. Everything that takes an adapter takes it; PEFT refuses the word.
+constexpr const char* kModelDeltaType = "SMIDGEN_DELTA";
 
 enum class DeltaKind { ternary, sparse, values };
 const char* to_string(DeltaKind kind);
@@ -64,7 +66,7 @@ bool is_delta(const fs::path& folder);
 // in words: a newer version, an unknown kind or codec, and a file that claims to unfold to more
 // than kMostElementsPerByte times its size.
 DeltaFiles read_delta(const fs::path& folder);
-constexpr uint64_t kMostElementsPerByte = 1 << 14;
+constexpr uint64_t kMostElementsPerByte = 1 << 13;  // at a density of 1e-4 it is about 5000
 
 // The difference that one tensor's codes stand for. Reading is safe from several threads.
 class TensorDelta {
@@ -85,7 +87,8 @@ class TensorDelta {
 };
 
 // An adapter's tensors as they were before, in the formats they had: start plus the difference.
-// Each is decoded here; exact ones stay in the file.
+// Each is decoded here; exact ones stay in the file. Throws resource where the machine has not the
+// memory for them.
 std::shared_ptr<const TensorStore> expand_adapter(const DeltaFiles& files);
 
 struct DeltaContents {

@@ -37,7 +37,8 @@ MagnitudeCount CountMagnitudes(int64_t n, const float* x, float shift, uint32_t 
   auto above = hn::Zero(di);
   MagnitudeCount count;
   int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
+  // Where a vector is one value it is not two halves.
+  for (; lanes == 2 * half && i + lanes <= n; i += lanes) {
     const auto bits = hn::BitCast(di, hn::Abs(load(d, x + i)));
     const auto large = hn::Gt(bits, highest);
     above = hn::Sub(above, hn::VecFromMask(di, large));
@@ -78,7 +79,7 @@ double MarkMagnitudes(int64_t n, const float* x, float threshold, uint64_t* posi
   VD sum0 = hn::Zero(dd), sum1 = hn::Zero(dd);
   HWY_ALIGN float kept[hn::MaxLanes(D())];
   int64_t word = 0;
-  for (; word * 64 + 64 <= n; ++word) {
+  for (; lanes == 2 * half && word * 64 + 64 <= n; ++word) {
     uint64_t p = 0, m = 0, e = 0;
     for (int64_t i = 0; i < 64; i += lanes) {
       const V v = load(d, x + word * 64 + i), size = hn::Abs(v);

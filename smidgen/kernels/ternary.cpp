@@ -1,5 +1,7 @@
 #include "smidgen/kernels/ternary.h"
 
+#include <algorithm>
+
 // clang-format off: Highway needs this order
 #include "smidgen/kernels/target.h"
 #undef HWY_TARGET_INCLUDE
@@ -48,17 +50,63 @@ void TernaryAdd(int64_t n, const uint64_t* positive, const uint64_t* negative, f
   });
 }
 
+// to + v in the lanes of `where`, to in the others: one masked instruction.
+HWY_INLINE V add_where(hn::Mask<D> where, V to, V v) {
+  return hn::IfThenElse(where, hn::Add(to, v), to);
+}
+HWY_INLINE V sub_where(hn::Mask<D> where, V to, V v) {
+  return hn::IfThenElse(where, hn::Sub(to, v), to);
+}
+
+// `count` elements, at most a vector of them.
+HWY_INLINE V load_some(D d, const float* x, int64_t count) {
+  return count == static_cast<int64_t>(hn::Lanes(d)) ? load(d, x)
+                                                     : load_part(d, x, static_cast<size_t>(count));
+}
+
 float TernarySum(int64_t n, const uint64_t* positive, const uint64_t* negative, const float* x) {
   const D d;
-  V plus = hn::Zero(d), minus = hn::Zero(d);
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  // Four sums, so that additions do not wait for each other.
+  V plus0 = hn::Zero(d), minus0 = hn::Zero(d), plus1 = hn::Zero(d), minus1 = hn::Zero(d);
+  int64_t word = 0;
+  for (; lanes <= 32 && word * 64 + 64 <= n; ++word) {
+    const uint64_t p = positive[word], m = negative[word];
+    for (int64_t i = 0; i < 64; i += 2 * lanes) {
+      const V a = load(d, x + word * 64 + i), b = load(d, x + word * 64 + i + lanes);
+      plus0 = add_where(lanes_of(d, p >> i), plus0, a);
+      minus0 = add_where(lanes_of(d, m >> i), minus0, a);
+      plus1 = add_where(lanes_of(d, p >> (i + lanes)), plus1, b);
+      minus1 = add_where(lanes_of(d, m >> (i + lanes)), minus1, b);
+    }
+  }
+  const int64_t first = word * 64;
+  for_lanes(n - first, positive + word, negative + word,
+            [&](int64_t i, auto p, auto m, int64_t count) HWY_ATTR {
+              const V v = load_some(d, x + first + i, count);
+              plus0 = add_where(p, plus0, v);
+              minus0 = add_where(m, minus0, v);
+            });
+  return sum(d, hn::Sub(hn::Add(plus0, plus1), hn::Add(minus0, minus1)));
+}
+
+void TernarySum4(int64_t n, const uint64_t* positive, const uint64_t* negative, const float* x,
+                 int64_t stride, float* sums) {
+  const D d;
+  V s0 = hn::Zero(d), s1 = hn::Zero(d), s2 = hn::Zero(d), s3 = hn::Zero(d);
   for_lanes(n, positive, negative, [&](int64_t i, auto p, auto m, int64_t count) HWY_ATTR {
-    const V v = count == static_cast<int64_t>(hn::Lanes(d))
-                    ? load(d, x + i)
-                    : load_part(d, x + i, static_cast<size_t>(count));
-    plus = hn::Add(plus, hn::IfThenElseZero(p, v));
-    minus = hn::Add(minus, hn::IfThenElseZero(m, v));
+    const V v0 = load_some(d, x + i, count), v1 = load_some(d, x + stride + i, count);
+    const V v2 = load_some(d, x + 2 * stride + i, count);
+    const V v3 = load_some(d, x + 3 * stride + i, count);
+    s0 = sub_where(m, add_where(p, s0, v0), v0);
+    s1 = sub_where(m, add_where(p, s1, v1), v1);
+    s2 = sub_where(m, add_where(p, s2, v2), v2);
+    s3 = sub_where(m, add_where(p, s3, v3), v3);
   });
-  return sum(d, hn::Sub(plus, minus));
+  sums[0] = sum(d, s0);
+  sums[1] = sum(d, s1);
+  sums[2] = sum(d, s2);
+  sums[3] = sum(d, s3);
 }
 
 int64_t TernaryDot(int64_t words, const uint64_t* p1, const uint64_t* n1, const uint64_t* p2,
@@ -87,13 +135,13 @@ int64_t TernaryDot(int64_t words, const uint64_t* p1, const uint64_t* n1, const 
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include <bit>
 
 namespace smidgen {
 namespace {
 
 HWY_EXPORT(TernaryAdd);
 HWY_EXPORT(TernarySum);
+HWY_EXPORT(TernarySum4);
 HWY_EXPORT(TernaryDot);
 
 int sign_at(const uint64_t* positive, const uint64_t* negative, int64_t i) {
@@ -112,6 +160,12 @@ void ternary_add(int64_t n, const uint64_t* positive, const uint64_t* negative, 
 float ternary_sum(int64_t n, const uint64_t* positive, const uint64_t* negative, const float* x) {
   choose_kernel_target();
   return HWY_DYNAMIC_DISPATCH(TernarySum)(n, positive, negative, x);
+}
+
+void ternary_sum4(int64_t n, const uint64_t* positive, const uint64_t* negative, const float* x,
+                  int64_t stride, float* sums) {
+  choose_kernel_target();
+  HWY_DYNAMIC_DISPATCH(TernarySum4)(n, positive, negative, x, stride, sums);
 }
 
 int64_t ternary_dot(int64_t words, const uint64_t* positive1, const uint64_t* negative1,

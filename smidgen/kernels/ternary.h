@@ -17,6 +17,10 @@ float ternary_sum(int64_t n, const uint64_t* positive, const uint64_t* negative,
 double ternary_sum_ref(int64_t n, const uint64_t* positive, const uint64_t* negative,
                        const float* x);
 
+// sums[r] = ternary_sum of x + r * stride, for r < 4: the bits are read once.
+void ternary_sum4(int64_t n, const uint64_t* positive, const uint64_t* negative, const float* x,
+                  int64_t stride, float* sums);
+
 // sum_i s[i] t[i] = |P1 & P2| + |N1 & N2| - |P1 & N2| - |N1 & P2|, exact.
 int64_t ternary_dot(int64_t words, const uint64_t* positive1, const uint64_t* negative1,
                     const uint64_t* positive2, const uint64_t* negative2);

@@ -49,6 +49,21 @@ TEST_P(Ternary, EqualsTheReference) {
     EXPECT_NEAR(ternary_sum(n, b.positive.data(), b.negative.data(), a.x.data()),
                 ternary_sum_ref(n, b.positive.data(), b.negative.data(), a.x.data()), 1e-6 * size)
         << n;
+    // Four vectors one after the other, each with a value between that must not be read.
+    std::vector<float> four;
+    for (int r = 0; r < 4; ++r) {
+      for (const float x : a.x) four.push_back(x * static_cast<float>(r + 1));
+      four.push_back(1e30f);
+    }
+    float sums[4];
+    ternary_sum4(n, b.positive.data(), b.negative.data(), four.data(), n + 1, sums);
+    for (int r = 0; r < 4; ++r) {
+      EXPECT_NEAR(sums[r],
+                  ternary_sum_ref(n, b.positive.data(), b.negative.data(),
+                                  four.data() + static_cast<size_t>(r) * (a.x.size() + 1)),
+                  4e-6 * size)
+          << n << " " << r;
+    }
     const auto words = static_cast<int64_t>(a.positive.size());
     EXPECT_EQ(ternary_dot(words, a.positive.data(), a.negative.data(), b.positive.data(),
                           b.negative.data()),

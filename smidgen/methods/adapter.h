@@ -29,7 +29,8 @@ class Adapter {
   // From a folder. The tensors are the truth: each must find its place and shape, and at least one
   // must; a site of the configuration without tensors is left out with a note. Errors list both
   // sides and the nearest names. A base weight that PEFT stored along (`X.base_layer.weight`)
-  // stands in for the model's where the two differ.
+  // stands in for the model's where the two differ. A model's compressed delta becomes one of the
+  // method `full` without parameters (methods/stored_delta.h): it cannot be trained, nor saved.
   static std::unique_ptr<Adapter> load(const Model& model, const AdapterFiles& files,
                                        const AdapterLoadOptions& options = {});
   static std::unique_ptr<Adapter> load(const Model& model, const fs::path& folder,

@@ -8,6 +8,7 @@
 #include "smidgen/io/dequantise.h"
 #include "smidgen/methods/adapter.h"
 #include "smidgen/methods/copies.h"
+#include "smidgen/methods/stored_delta.h"
 
 namespace smidgen {
 
@@ -93,6 +94,13 @@ std::unique_ptr<Adapter> Adapter::load(const Model& model, const fs::path& folde
 
 std::unique_ptr<Adapter> Adapter::load(const Model& model, const AdapterFiles& files,
                                        const AdapterLoadOptions& options) {
+  if (files.delta) {
+    // What full tuning makes, beside its base and not trained further.
+    std::unique_ptr<Adapter> a(new Adapter("full", Json::object()));
+    a->sidecar_ = files.sidecar;
+    a->plan_ = plan_delta(model, *files.delta);
+    return a;
+  }
   const std::string where = (files.path / "adapter_config.json").string();
   const auto& [name, method] =
       method_of_peft_type(files.config.at("peft_type").get<std::string>(), where);

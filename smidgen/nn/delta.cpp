@@ -12,6 +12,10 @@ namespace smidgen {
 
 namespace {
 
+// For more rows than this a tile of the matrix is unfolded and multiplied by the product of dense
+// matrices, which is faster by then.
+constexpr int64_t kMaskedRows = 16;
+
 const uint64_t* words(const at::Tensor& bits, int64_t row) {
   return reinterpret_cast<const uint64_t*>(bits.const_data_ptr<int64_t>()) + row * bits.size(1);
 }
@@ -129,6 +133,65 @@ double dot(const Delta& x, const Delta& y) {
               : tile(x, row, end).to(at::kDouble).mul(dense).sum().item<double>();
   }
   return sum;
+}
+
+at::Tensor times_transposed(const at::Tensor& x, const TernaryDelta& t) {
+  const int64_t n = x.size(0), in = t.columns, out = t.positive.size(0);
+  SMIDGEN_ASSERT(x.size(1) == in && x.scalar_type() == at::kFloat);
+  const at::Tensor rows = x.contiguous();
+  at::Tensor y = at::empty({n, out}, at::kFloat);
+  if (n > kMaskedRows) {
+    const int64_t step = row_grain(in) * 4;
+    for (int64_t row = 0; row < out; row += step) {
+      const int64_t end = std::min(out, row + step);
+      at::Tensor part = y.narrow(1, row, end - row);
+      part.copy_(at::linear(rows, tile(t, row, end)));
+    }
+    return y;
+  }
+  const float* const from = rows.const_data_ptr<float>();
+  float* const to = y.mutable_data_ptr<float>();
+  const auto scale = static_cast<float>(t.scale);
+  parallel_for(out, row_grain(in * n), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const uint64_t *const positive = words(t.positive, r), *const negative = words(t.negative, r);
+      int64_t i = 0;
+      for (; i + 4 <= n; i += 4) {
+        float sums[4];
+        ternary_sum4(in, positive, negative, from + i * in, in, sums);
+        for (int64_t k = 0; k < 4; ++k) to[(i + k) * out + r] = scale * sums[k];
+      }
+      for (; i < n; ++i)
+        to[i * out + r] = scale * ternary_sum(in, positive, negative, from + i * in);
+    }
+  });
+  return y;
+}
+
+at::Tensor times(const at::Tensor& y, const TernaryDelta& t) {
+  const int64_t n = y.size(0), in = t.columns, out = t.positive.size(0);
+  SMIDGEN_ASSERT(y.size(1) == out && y.scalar_type() == at::kFloat);
+  at::Tensor x = at::zeros({n, in}, at::kFloat);
+  const int64_t step = row_grain(in) * 4;
+  for (int64_t row = 0; row < out; row += step) {
+    const int64_t end = std::min(out, row + step);
+    x.addmm_(y.narrow(1, row, end - row), tile(t, row, end));
+  }
+  return x;
+}
+
+at::Tensor gather_rows(const TernaryDelta& t, const at::Tensor& index) {
+  SMIDGEN_ASSERT(index.scalar_type() == at::kLong && index.dim() == 1);
+  const at::Tensor ids = index.contiguous();
+  const int64_t* const from = ids.const_data_ptr<int64_t>();
+  at::Tensor out = at::zeros({ids.size(0), t.columns}, at::kFloat);
+  float* const to = out.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < ids.size(0); ++i) {
+    SMIDGEN_ASSERT(from[i] >= 0 && from[i] < t.positive.size(0));
+    ternary_add(t.columns, words(t.positive, from[i]), words(t.negative, from[i]),
+                static_cast<float>(t.scale), to + i * t.columns);
+  }
+  return out;
 }
 
 Delta combine(const std::vector<Delta>& deltas, const std::vector<double>& weights) {

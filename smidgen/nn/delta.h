@@ -53,6 +53,12 @@ double norm(const Delta& delta);
 // the scales. Two low-rank ones: through their factors. Otherwise in tiles of rows.
 double dot(const Delta& x, const Delta& y);
 
+// Products with a ternary delta T, whose matrix is never unfolded as a whole; all fp32.
+at::Tensor times_transposed(const at::Tensor& x, const TernaryDelta& t);  // x T^T, x [n, in]
+at::Tensor times(const at::Tensor& y, const TernaryDelta& t);             // y T, y [n, out]
+// Rows of T by number, [n, in] for int64 [n].
+at::Tensor gather_rows(const TernaryDelta& t, const at::Tensor& index);
+
 // sum of weight_i * delta_i. Low-rank deltas join exactly: their ranks add up, factors side by
 // side. One ternary delta stays one; a sum of several is dense.
 Delta combine(const std::vector<Delta>& deltas, const std::vector<double>& weights);

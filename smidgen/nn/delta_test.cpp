@@ -1,7 +1,5 @@
 #include "smidgen/nn/delta.h"
 
-#include <cmath>
-
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -66,6 +64,21 @@ TEST(Delta, TilesOfTernary) {
   EXPECT_TRUE(at::equal(sum, base + whole.narrow(0, 2, 3)));
   add_to(Delta(delta), 2, strided);
   EXPECT_TRUE(at::equal(strided, before + whole.narrow(0, 2, 3)));
+}
+
+// Few rows go by masked sums, in fours and alone, many by unfolded tiles.
+TEST(Delta, ProductsWithTernary) {
+  torch::manual_seed(7);
+  const TernaryDelta delta = ternary(0.25);
+  const at::Tensor whole = dense(Delta(delta));
+  for (const int64_t n : {1, 3, 4, 7, 16, 17, 100}) {
+    const at::Tensor x = torch::randn({n, kIn}), y = torch::randn({n, kOut});
+    EXPECT_LT((times_transposed(x, delta) - at::linear(x, whole)).abs().max().item<float>(), 2e-5)
+        << n;
+    EXPECT_LT((times(y, delta) - at::matmul(y, whole)).abs().max().item<float>(), 2e-5) << n;
+  }
+  const at::Tensor index = torch::tensor({6, 0, 0, 3}, torch::kLong);
+  EXPECT_TRUE(at::equal(gather_rows(delta, index), whole.index_select(0, index)));
 }
 
 TEST(Delta, CombineKeepsOneTernary) {

@@ -3,13 +3,18 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
 #include <optional>
+#include <sstream>
 
+#include "smidgen/base/console.h"
 #include "smidgen/base/log.h"
 #include "smidgen/base/progress.h"
+#include "smidgen/base/schema.h"
+#include "smidgen/cli/core/delta_score.h"
 #include "smidgen/cli/core/verb.h"
+#include "smidgen/delta/compress/alpha.h"
 #include "smidgen/delta/compress/curve.h"
-#include "smidgen/delta/compress/score.h"
 #include "smidgen/io/model_files.h"
 
 namespace smidgen {

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "smidgen/base/log.h"
+#include "smidgen/base/schema.h"
 #include "smidgen/cli/core/verb.h"
 
 namespace smidgen {

@@ -8,8 +8,8 @@
 
 #include "smidgen/base/rng.h"
 #include "smidgen/base/temporary_folder.h"
+#include "smidgen/delta/compress/alpha.h"
 #include "smidgen/delta/compress/decompress.h"
-#include "smidgen/delta/compress/score.h"
 #include "smidgen/delta/compress/select.h"
 #include "smidgen/io/adapter_files.h"
 #include "smidgen/io/dequantise.h"

@@ -125,7 +125,7 @@ std::vector<FlatPiece> FlatVector::pieces(int64_t size) const {
 FlatVector adapter_vector(const fs::path& given) {
   const fs::path folder = find_adapter(given);
   if (is_delta(folder)) {
-    throw Error(ErrorKind::usage, "the adapter is compressed already", folder.string(),
+    throw Error(ErrorKind::usage, "this is compressed already", folder.string(),
                 "compress the original");
   }
   const AdapterFiles files = read_adapter(folder);
@@ -176,6 +176,8 @@ FlatVector model_vector(const std::string& base_spec, const std::string& tuned_s
   FlatVector vector;
   vector.adapter = false;
   vector.base_digest = base.digest();
+  vector.adapter_config = {{"peft_type", kModelDeltaType}, {"base_model_name_or_path", base_spec}};
+  vector.sidecar = {{"base_digest", vector.base_digest}};
   vector.stores = {base.tensors, tuned.tensors};
   const std::string where = tuned.tensors->where();
   for (const std::string& name : base.tensors->names()) {

@@ -1,9 +1,10 @@
-#include "smidgen/delta/compress/score.h"
+#include "smidgen/cli/core/delta_score.h"
 
+#include <optional>
 #include <unistd.h>
 
+#include "smidgen/base/signals.h"
 #include "smidgen/base/unfinished_folder.h"
-#include "smidgen/delta/compress/decompress.h"
 #include "smidgen/eval/evaluate.h"
 #include "smidgen/methods/open_model.h"
 #include "smidgen/text/token_cache.h"
@@ -11,14 +12,18 @@
 namespace smidgen {
 
 struct DeltaScore::State {
-  ScoreData choice;
   LoadedModel loaded;
   std::optional<Dataset> data;
+
+  double loss(int slot) const {
+    EvalOptions options{.slot = slot};
+    options.stop = [] { return stop_requested() != 0; };
+    return evaluate(*loaded.model, *data, options).loss();
+  }
 };
 
 DeltaScore::DeltaScore(const ScoreData& choice) : state_(std::make_unique<State>()) {
   State& s = *state_;
-  s.choice = choice;
   const std::vector<fs::path> files = data_files(choice.data);  // before the model is loaded
   s.loaded = open({.choice = {.model = choice.base}});
   if (choice.max_length > s.loaded.model->context()) {
@@ -35,46 +40,20 @@ DeltaScore::DeltaScore(const ScoreData& choice) : state_(std::make_unique<State>
 DeltaScore::~DeltaScore() = default;
 
 double DeltaScore::base() const {
-  return evaluate(*state_->loaded.model, *state_->data, {.slot = state_->loaded.slot}).loss();
+  return state_->loss(state_->loaded.slot);
 }
 
 double DeltaScore::operator()(const Compressed& compressed) {
   State& s = *state_;
   const UnfinishedFolder folder(fs::temp_directory_path() / str("smidgen-compress-", ::getpid()));
   write_delta(folder.path / "delta", compressed.contents);
-  const DeltaFiles delta = read_delta(folder.path / "delta");
-  if (!delta.adapter) {
-    decompress_model(delta, s.choice.base, folder.path / "model");
-    const LoadedModel tuned = open({.choice = {.model = (folder.path / "model").string()}});
-    return evaluate(*tuned.model, *s.data, {.slot = tuned.slot}).loss();
-  }
   const std::string name = "compressed";
-  s.loaded.adapters->add(name, Adapter::load(*s.loaded.model, delta.path));
+  s.loaded.adapters->add(name, Adapter::load(*s.loaded.model, folder.path / "delta"));
   Mix mix = s.loaded.mix;
   mix.push_back({name, 1});
-  const double loss =
-      evaluate(*s.loaded.model, *s.data, {.slot = s.loaded.adapters->slot(mix)}).loss();
+  const double loss = s.loss(s.loaded.adapters->slot(mix));
   s.loaded.adapters->remove(name);
   return loss;
-}
-
-const std::vector<double>& alpha_grid() {
-  static const std::vector<double> grid = {0.5, 1, 2, 3, 4, 5, 6, 8, 10};
-  return grid;
-}
-
-std::vector<AlphaScore> tune_alpha(Compressed& compressed, const std::vector<double>& grid,
-                                   const std::function<double(const Compressed&)>& score) {
-  SMIDGEN_ASSERT(!grid.empty());
-  std::vector<AlphaScore> all;
-  size_t best = 0;
-  for (const double alpha : grid) {
-    set_alpha(compressed, alpha);
-    all.push_back({alpha, score(compressed)});
-    if (all.back().score < all[best].score) best = all.size() - 1;
-  }
-  set_alpha(compressed, all[best].alpha);
-  return all;
 }
 
 }  // namespace smidgen
