@@ -1,13 +1,15 @@
-// smidgen eval: loss and perplexity per answer token.
+// smidgen eval: loss and perplexity per answer token, or which of a few answers is the likeliest.
+#include <algorithm>
 #include <iomanip>
+#include <iterator>
 
 #include "smidgen/base/console.h"
 #include "smidgen/base/progress.h"
 #include "smidgen/base/signals.h"
+#include "smidgen/cli/core/data_choice.h"
 #include "smidgen/cli/core/verb.h"
-#include "smidgen/eval/evaluate.h"
+#include "smidgen/eval/choices.h"
 #include "smidgen/methods/open_model.h"
-#include "smidgen/text/token_cache.h"
 
 namespace smidgen {
 
@@ -15,78 +17,115 @@ namespace {
 
 struct EvalConfig {
   ModelConfig model;
-  std::vector<std::string> data;
-  int64_t max_length = 0;
-  std::string too_long = "error";
-  std::string chat_template = "auto";
-  std::string data_cache = "auto";
-  int64_t micro_tokens = 2048;
+  DataChoice data;
   std::optional<fs::path> per_sample;
+  std::vector<std::string> choices;
 };
 
 template <class V>
 void fields(V& v, EvalConfig& c) {
   fields(v, c.model);
-  v("data", c.data,
-    {.help = "Files, folders or patterns: .jsonl or .json rows with messages, prompt/completion or "
-             "text, or plain text",
-     .required = true});
-  v("max_length", c.max_length,
-    {.help = "Longest sample; 0 is the model's context", .min = 0, .unit = "tokens"});
-  v.choice("too_long", c.too_long, {"error", "skip", "truncate"},
-           {.help = "What to do with a longer one"});
-  v("chat_template", c.chat_template,
-    {.help =
-         "auto: the model's chat template where it has one; none; or the name of one of several"});
-  v("data_cache", c.data_cache,
-    {.help = "Folder that keeps the tokens of data files; auto: the user's cache folder, for files "
-             "of 16 MiB and more; none: memory"});
-  v("micro_tokens", c.micro_tokens,
-    {.help = "Most tokens of one forward pass", .min = 1, .unit = "tokens"});
-  v("per_sample", c.per_sample, {.help = "Write one JSON line a sample: where, loss_sum, tokens"});
+  fields(v, c.data);
+  v("per_sample", c.per_sample,
+    {.help = "Write one JSON line a sample: where, loss_sum, tokens; of questions right, picked, "
+             "scores"});
+  v("choices", c.choices,
+    {.help = "Score by the likeliest of these answers, one of which each completion is; auto: the "
+             "completions of each file"});
 }
 
-DatasetOptions dataset_options(const EvalConfig& c, const Model& model) {
-  DatasetOptions options;
-  if (c.max_length > model.context()) {
-    throw Error(ErrorKind::usage,
-                str("max_length is ", c.max_length, ", and the model's context holds ",
-                    model.context(), " tokens"),
-                "max_length");
-  }
-  options.max_length = c.max_length == 0 ? model.context() : c.max_length;
-  options.too_long = c.too_long == "skip"       ? TooLong::skip
-                     : c.too_long == "truncate" ? TooLong::truncate
-                                                : TooLong::error;
-  options.chat_template = c.chat_template == "none" ? TemplateUse::none : TemplateUse::automatic;
-  options.cache = data_cache(c.data_cache);
-  return options;
-}
-
-void write_samples(const fs::path& path, const Dataset& data, const EvalResult& result) {
+void write_lines(const fs::path& path, const std::vector<Json>& rows) {
   std::string text;
+  for (const Json& row : rows)
+    text += row.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  write_file(path, text);
+}
+
+std::vector<Json> sample_lines(const Dataset& data, const EvalResult& result) {
+  std::vector<Json> rows;
   for (size_t i = 0; i < result.per_sample.size(); ++i) {
     const SampleLoss& sample = result.per_sample[i];
-    const Json row = {{"where", data.where(static_cast<int64_t>(i))},
-                      {"loss_sum", sample.loss_sum},
-                      {"tokens", sample.tokens}};
-    text += row.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+    rows.push_back({{"where", data.where(static_cast<int64_t>(i))},
+                    {"loss_sum", sample.loss_sum},
+                    {"tokens", sample.tokens}});
   }
-  write_file(path, text);
+  return rows;
+}
+
+Json figures(const ChoicesResult& result, int64_t skipped) {
+  return {{"accuracy", result.accuracy()},
+          {"accuracy_error", result.accuracy_error()},
+          {"loss", result.loss()},
+          {"questions", result.questions.size()},
+          {"skipped", skipped}};
+}
+
+std::string line(const ChoicesResult& result, const std::string& of) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(4) << "accuracy " << result.accuracy() << " +- "
+       << result.accuracy_error() << ", loss " << result.loss() << " over "
+       << counted(result.questions.size(), "question") << of << "\n";
+  return text.str();
+}
+
+void run_choices(const EvalConfig& config, const std::vector<fs::path>& files, LoadedModel& loaded,
+                 EvalOptions options, const OutputMode& output) {
+  const bool found = config.choices == std::vector<std::string>{"auto"};
+  const DatasetOptions reading = dataset_options(config.data, *loaded.model);
+  ChoicesResult all;
+  int64_t skipped = 0;
+  Json rows = Json::array();
+  std::string text;
+  std::vector<Json> lines;
+  for (const fs::path& file : files) {
+    const QuestionSet set = load_questions(
+        file, found ? std::vector<std::string>{} : config.choices, loaded.tokenizer(),
+        loaded.chat_template(config.data.chat_template), reading);
+    std::optional<Progress> progress;
+    options.progress = [&](int64_t done, int64_t total) {
+      if (output.json) return;
+      if (!progress) progress.emplace("eval", total);
+      progress->update(done);
+    };
+    ChoicesResult result = evaluate_choices(*loaded.model, set.questions, options);
+    progress.reset();
+    rows.push_back({{"file", set.file}, {"choices", set.choices}});
+    rows.back().update(figures(result, set.skipped));
+    text += line(result, str(" of ", counted(set.choices.size(), "choice"), " (", set.file, ")"));
+    for (size_t i = 0; i < result.questions.size(); ++i) {
+      const AnsweredQuestion& answered = result.questions[i];
+      lines.push_back({{"where", set.questions[i].answers.front().where},
+                       {"right", set.choices[answered.right]},
+                       {"picked", set.choices[answered.picked()]},
+                       {"scores", answered.scores}});
+    }
+    skipped += set.skipped;
+    std::move(result.questions.begin(), result.questions.end(), std::back_inserter(all.questions));
+  }
+  if (config.per_sample) write_lines(*config.per_sample, lines);
+  if (output.json) {
+    Json sum = figures(all, skipped);
+    sum["files"] = std::move(rows);
+    return print_json(sum);
+  }
+  if (files.size() > 1) text += line(all, str(" of ", counted(files.size(), "file")));
+  console().print(text);
 }
 
 void run_eval(const Invocation& invocation) {
   const auto config = read_config<EvalConfig>(invocation.recipe.values);
   const std::vector<fs::path> files =
-      data_files(config.data);  // before the time of loading is spent
+      data_files(config.data.files);  // before the time of loading is spent
   LoadedModel loaded = open(config.model);
-  const Dataset data =
-      load_dataset(files, loaded.tokenizer(), loaded.chat_template(config.chat_template),
-                   dataset_options(config, *loaded.model));
   EvalOptions options{.slot = loaded.slot,
-                      .micro_tokens = config.micro_tokens,
+                      .micro_tokens = config.data.micro_tokens,
                       .per_sample = config.per_sample.has_value()};
   options.stop = [] { return stop_requested() != 0; };
+  if (!config.choices.empty())
+    return run_choices(config, files, loaded, options, invocation.output);
+  const Dataset data =
+      load_dataset(files, loaded.tokenizer(), loaded.chat_template(config.data.chat_template),
+                   dataset_options(config.data, *loaded.model));
   // With --json the result is all that goes to stdout.
   std::optional<Progress> progress;
   if (!invocation.output.json) progress.emplace("eval", data.tokens());
@@ -95,7 +134,7 @@ void run_eval(const Invocation& invocation) {
   };
   const EvalResult result = evaluate(*loaded.model, data, options);
   progress.reset();
-  if (config.per_sample) write_samples(*config.per_sample, data, result);
+  if (config.per_sample) write_lines(*config.per_sample, sample_lines(data, result));
   if (invocation.output.json) {
     print_json({{"loss", result.loss()},
                 {"perplexity", result.perplexity()},
@@ -121,7 +160,10 @@ CoreVerb eval_verb() {
                                     "loss and perplexity of the base"}),
                        Json::array({"smidgen eval --model model.gguf --adapter run/adapter --data "
                                     "held_out.jsonl --json",
-                                    "the same with an adapter, for a script"})}),
+                                    "the same with an adapter, for a script"}),
+                       Json::array({"smidgen eval --model model.gguf --data topics.jsonl --choices "
+                                    "auto",
+                                    "how often the right answer is the likeliest"})}),
           [] { return describe<EvalConfig>(); },
           run_eval,
           ""};
