@@ -70,10 +70,10 @@ class GramObserver : public Attachment {
   explicit GramObserver(int64_t inputs)
       : Attachment({.pre = true}, {}), sum_(at::zeros({inputs, inputs}, at::kFloat)) {}
   at::Tensor pre(const at::Tensor& x, const Tensors&) const override {
-    add(x);
+    observe(x);
     return x;
   }
-  void add(const at::Tensor& x) const { sum_.addmm_(x.t(), x); }
+  void observe(const at::Tensor& x) const { sum_.addmm_(x.t(), x); }
   const at::Tensor& sum() const { return sum_; }
 
  private:
@@ -117,7 +117,7 @@ ModelStatistics input_grams(Model& model, const Dataset& data, const StatisticsO
     } while (at < data.size() && tokens + length(at) <= options.micro_tokens);
     const Batch batch = to_batch(pack(data, micro), slot);
     const at::Tensor hidden = model.forward(batch.main);
-    if (head) head->add(hidden);
+    if (head) head->observe(hidden);
     done += tokens;
     ask(options, done, data.tokens());
   }

@@ -33,7 +33,10 @@ class RegMeanMerge : public TensorMerge {
     if (with != 0 && with != task.inputs)
       throw Error(ErrorKind::mismatch, "only some inputs have statistics of this tensor",
                   task.tensor, "all or none");
-    if (with == 0 || task.shape.size() != 2) return average(task);
+    if (with == 0 || task.shape.size() != 2) {
+      average(task);
+      return;
+    }
     for (size_t i = 0; i < task.inputs; ++i) {
       const std::vector<int64_t> shape = task.statistics->shape(i);
       if (shape != std::vector<int64_t>{task.columns, task.columns})
