@@ -2,6 +2,7 @@
 // parameters are. Knows neither models nor data: a score of recipes comes in.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>

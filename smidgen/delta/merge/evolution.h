@@ -9,6 +9,7 @@
 // it again.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
