@@ -2,8 +2,8 @@
 // passes need.
 #include <cmath>
 
-#include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
+#include <torch/torch.h>
 
 #include "smidgen/base/rng.h"
 #include "smidgen/base/temporary_folder.h"
@@ -11,6 +11,7 @@
 #include "smidgen/delta/compress/compress.h"
 #include "smidgen/delta/compress/select.h"
 #include "smidgen/io/adapter_files.h"
+#include "smidgen/nn/delta.h"
 
 namespace smidgen {
 namespace {
@@ -87,6 +88,53 @@ void Decode(benchmark::State& state, const char* codec) {
 }
 BENCHMARK_CAPTURE(Decode, rice, "rice")->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(Decode, rans, "rans")->UseRealTime()->Unit(benchmark::kMillisecond);
+
+// Codes to numbers on one thread; bytes are those of the numbers.
+void Unfold(benchmark::State& state, const char* codec, double density) {
+  static TemporaryFolder folder;
+  const fs::path path = folder / str(codec, density);
+  if (!path_exists(path))
+    write_delta(path, compress(vector(), {.codec = codec, .density = density}).contents);
+  const DeltaFiles files = read_delta(path);
+  const TensorDelta delta(files, files.tensors[0]);
+  std::vector<float> out(kSignBlock);
+  for (auto _ : state) {
+    for (int64_t at = 0; at + kSignBlock <= kCount; at += kSignBlock) delta.read(at, out);
+    benchmark::DoNotOptimize(out.data());
+  }
+  report(state, 1);
+}
+BENCHMARK_CAPTURE(Unfold, masks, "masks", 0.2)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Unfold, rice_5, "rice", 0.05)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Unfold, rice_20, "rice", 0.2)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Unfold, rice_50, "rice", 0.5)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Unfold, rans_20, "rans", 0.2)->Unit(benchmark::kMillisecond);
+
+// A ternary matrix times some rows, against the same product of dense fp32.
+void Multiply(benchmark::State& state) {
+  const int64_t n = state.range(0), in = 2048, out = 2048;
+  TernaryDelta t{at::empty({out, in / 64}, at::kLong), at::empty({out, in / 64}, at::kLong), in, 1};
+  const Rng rng(2, "bench");
+  auto* const p = t.positive.mutable_data_ptr<int64_t>();
+  auto* const m = t.negative.mutable_data_ptr<int64_t>();
+  for (int64_t i = 0; i < t.positive.numel(); ++i) {
+    const auto word = static_cast<uint64_t>(i);
+    const uint64_t a = hash_name(str("a", word)), b = hash_name(str("b", word));
+    p[i] = static_cast<int64_t>(a & ~b);
+    m[i] = static_cast<int64_t>(b & ~a);
+  }
+  const at::Tensor x = at::randn({n, in});
+  const at::Tensor dense = tile(Delta(t), 0, out);
+  const bool ternary = state.range(1) != 0;
+  for (auto _ : state)
+    benchmark::DoNotOptimize(ternary ? times_transposed(x, t) : at::linear(x, dense));
+  state.SetItemsProcessed(state.iterations() * n * in * out);
+}
+BENCHMARK(Multiply)
+    ->ArgNames({"rows", "ternary"})
+    ->ArgsProduct({{1, 4, 8, 16, 17, 32, 64, 512}, {0, 1}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace smidgen
