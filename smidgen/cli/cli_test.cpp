@@ -140,6 +140,17 @@ TEST_F(Cli, ErrorsAndExitCodes) {
   EXPECT_EQ(run({"inspect"}).code, 2);
 }
 
+TEST_F(Cli, AnAnswerIsNoFailure) {
+  EXPECT_EQ(run({"diff", "--model", "m"}).code, 0);
+  const Outcome differs = run({"diff", "--model", "m", "--act", "differ"});
+  EXPECT_EQ(differs.code, 1);
+  EXPECT_EQ(differs.err, "");
+  for (const char* act : {"fail", "throw", "nothing"})
+    EXPECT_EQ(run({"diff", "--model", "m", "--act", act}).code, 2) << act;
+  EXPECT_EQ(run({"diff"}).code, 2);
+  EXPECT_EQ(run({"diff", "--help"}).code, 0);
+}
+
 TEST_F(Cli, TheCoreGetsValuesThreadsAndEnvironment) {
   const Outcome done =
       run({"eval", "--model", "m", "--rank", "4", "--threads", "3"}, {{"OMP_NUM_THREADS", "64"}});

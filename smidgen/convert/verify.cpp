@@ -55,6 +55,10 @@ Verification compare(const Model& before, const Model& after, std::span<const in
   const at::Tensor z = logits(before, ids, slot_before), other = logits(after, ids, slot_after);
   Verification v;
   v.positions = z.size(0);
+  const auto not_finite = [](const at::Tensor& x) {
+    return x.isfinite().logical_not().sum().item<int64_t>();
+  };
+  v.not_finite_before = not_finite(z), v.not_finite_after = not_finite(other);
   v.max_abs = (z - other).abs().max().item<double>();
   v.relative = v.max_abs / std::max(z.abs().max().item<double>(), 1e-30);
   const at::Tensor p = z.to(at::kDouble).log_softmax(-1), q = other.to(at::kDouble).log_softmax(-1);

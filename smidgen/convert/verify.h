@@ -1,4 +1,4 @@
-// Whether a model that was written computes what the model in memory does.
+// Whether two models compute the same, and a model that was written what the one in memory does.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,7 @@ struct Verification {
   double relative = 0;  // max |z - z'| / max |z|
   double mean_kl = 0;   // mean over positions of KL(softmax z, softmax z'), in nats
   double same_top = 0;  // share of positions whose largest logit is the same token
+  int64_t not_finite_before = 0, not_finite_after = 0;  // logits; the figures are then NaN
   bool lossless = false;
   Json to_json() const;
 };

@@ -94,6 +94,19 @@ def test_keys_and_tokenizers(pair):
     assert "rms_norm_eps: " in text and "new_key: absent | " in text
 
 
+def test_values_that_are_no_numbers_are_counted_apart(pair):
+    a, b = pair
+    tensors = weights(b)
+    tensors[CHANGED][0, 0] = np.nan
+    tensors[CHANGED][1, 1] = np.inf
+    tensors[CHANGED][2, 2] += 0.5
+    write(b, tensors)
+    (row,) = diff(a, b)["tensors"]
+    assert (row["differing"], row["not_finite"]) == (3, 2) and row["max_abs"] == pytest.approx(0.5, rel=1e-6)
+    assert "2 of them not finite" in smidgen.call("diff", a, b).stdout
+    assert diff(b, b)["equal"]
+
+
 def test_adapters(tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
         smidgen.tune(tiny.model(), tiny.data(), tmp_path / name, max_steps=2, seed=seed, rank=4 if seed == 1 else 5)

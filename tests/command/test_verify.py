@@ -71,6 +71,11 @@ def test_nan_is_not_the_same(tmp_path):
     other = moved(tiny.model(), tmp_path / "other", float("nan"))
     done = smidgen.call("verify", tiny.model(), other, tolerance=1e9)
     assert done.returncode == 1 and "not the same" in done.stdout
+    assert f" of {other} are no numbers" in done.stdout and f" of {tiny.model()} " not in done.stdout
+    found = verify(tiny.model(), other)
+    assert found["texts"][0]["not_finite"][0] == 0 < found["texts"][0]["not_finite"][1]
+    # Not even of itself: what it computes is nothing.
+    assert not verify(other, other)["same"]
 
 
 def test_adapters_on_a_base(adapter, tmp_path):

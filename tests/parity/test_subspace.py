@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import tiny
+import torch
 from safetensors.numpy import load_file, save_file
-from support import smidgen
+from support import reference, smidgen
 
 ENERGIES = [0.05, 0.3, 0.5, 0.8, 0.97]
 LAYERS = [0, 1, 2]
@@ -150,6 +151,101 @@ def test_the_page(tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert page.count("<svg") == 2 and "b<i>" not in page and "b&lt;i&gt;" in page
     assert page.count("self_attn.q_proj.weight</code>") == len(LAYERS)
+
+
+def test_a_compressed_fine_tune(tmp_path):
+    """In its ternary form as the model that decompress makes of it, in fp64 on both sides."""
+    a, b = tuned(tmp_path / "a", 1), tuned(tmp_path / "b", 2)
+    for name in ("a", "b"):
+        smidgen.ok("compress", tmp_path / name, base=tiny.model(), out=tmp_path / f"small-{name}", density=0.3)
+        smidgen.ok("decompress", tmp_path / f"small-{name}", base=tiny.model(), out=tmp_path / f"back-{name}")
+    small = compare(tmp_path / "small-a", tmp_path / "small-b", a)
+    back = compare(tmp_path / "back-a", tmp_path / "back-b", a)
+    seen = 0
+    rows = {row["name"]: row for row in back["tensors"]}
+    for row in small["tensors"]:
+        want = rows[row["name"]]
+        # decompress rounds base + difference once.
+        assert row["norms"] == pytest.approx(want["norms"], rel=1e-5)
+        for mine, theirs in zip(row["pairs"], want["pairs"]):
+            if theirs["cosine"] is None:
+                continue
+            seen += 1
+            assert mine["cosine"] == pytest.approx(theirs["cosine"], abs=1e-5)
+            assert mine["same_sign"] == pytest.approx(theirs["same_sign"], abs=1e-3)
+            if mine["overlap"]:
+                assert mine["overlap"] == pytest.approx(theirs["overlap"], abs=1e-3)
+    assert seen > 60
+    done = smidgen.call("compare", tmp_path / "small-a", tmp_path / "small-b", base=a)
+    assert done.returncode == 1 and "the delta was made from the base with digest" in done.stderr
+    smidgen.ok("compare", tmp_path / "small-a", tmp_path / "small-b", base=a, allow_other_base=True)
+
+
+def states(prompts, layers):
+    """Hidden states of the last token of each prompt, by transformers."""
+    model = reference.llama(tiny.model())
+    found = {layer: [] for layer in layers}
+    with torch.no_grad():
+        for ids in prompts:
+            hidden = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+            for layer in layers:
+                found[layer].append(hidden[layer][0, -1].double().numpy())
+    return {layer: np.stack(rows) for layer, rows in found.items()}
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_hidden_states(tmp_path, centre):
+    """Overlaps of two sets of prompts against transformers and numpy. The state after the last block is not among them:
+    transformers gives it after the last norm."""
+    lines = tiny.corpus(60, seed=5)
+    sets = [[line[:90] for line in lines[:25]], [line[:90].upper() for line in lines[25:60]]]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"prompt": line}) + "\n" for line in sets[0]))
+    (tmp_path / "b.txt").write_text("\n\n".join(sets[1]) + "\n")
+    done = smidgen.ok(
+        "compare", tiny.model(), prompts=[tmp_path / "a.jsonl", tmp_path / "b.txt"], layers="1,2", raw=True, centre=centre, energy=ENERGIES, json=True
+    )
+    found = smidgen.read_json(done.stdout)["models"][0]
+    assert found["counts"] == [25, 35] and [row["layer"] for row in found["layers"]] == [1, 2]
+    x, y = (states([smidgen.tokenize(tiny.model(), line) for line in chosen], [1, 2]) for chosen in sets)
+    for row in found["layers"]:
+        a, b = x[row["layer"]], y[row["layer"]]
+        if centre:
+            a, b = a - a.mean(0), b - b.mean(0)
+        assert row["norms"] == pytest.approx([np.sqrt((z**2).sum(1).mean()) for z in (a, b)], rel=1e-5)
+        for mine in row["overlaps"]:
+            want, chance = overlap(a.T, b.T, mine["energy"])
+            assert mine["ranks"] == [left(z.T, mine["energy"]).shape[1] for z in (a, b)]
+            assert mine["overlap"] == pytest.approx(want, abs=1e-4)
+            assert mine["random"] == pytest.approx(chance)
+
+
+def test_prompts_are_what_stands_before_the_answer(tmp_path):
+    """Rows of any form of data set give the states of their prompts; with a chat template as a user's turn."""
+    forms = {
+        "prompt": {"prompt": "lori ka an"},
+        "completion": {"prompt": "lori ka an", "completion": "the vering"},
+        "messages": {"messages": [{"role": "user", "content": "lori ka an"}, {"role": "assistant", "content": "no"}]},
+        "alpaca": {"instruction": "lori ka an", "output": "x"},
+    }
+    other = {"prompt": "umsel dover 12"}
+    for name, row in forms.items():
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(other) + "\n")
+    flags = {"layers": "1,3", "energy": [0.5, 1], "json": True}
+    for name in forms:
+        done = smidgen.ok("compare", tiny.model(), prompts=[tmp_path / "prompt.jsonl", tmp_path / f"{name}.jsonl"], **flags)
+        for row in smidgen.read_json(done.stdout)["models"][0]["layers"]:
+            assert row["norms"][0] == row["norms"][1], name
+            assert row["overlaps"][1]["overlap"] == pytest.approx(1, abs=1e-9), name
+    raw = smidgen.read_json(smidgen.ok("compare", tiny.model(), prompts=[tmp_path / "prompt.jsonl"] * 2, raw=True, **flags).stdout)
+    chat = smidgen.read_json(smidgen.ok("compare", tiny.model(), prompts=[tmp_path / "prompt.jsonl"] * 2, **flags).stdout)
+    assert raw["models"][0]["layers"][0]["norms"] != chat["models"][0]["layers"][0]["norms"]
+
+
+def test_the_page_of_prompts(tmp_path):
+    (a, _) = adapter(tmp_path / "a<i>", 1, 4, 8)
+    smidgen.ok("compare", tiny.model(), a, base=tiny.model(), prompts=[tiny.data(), tiny.data(seed=4)], out=tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<svg") == 2 and "a<i>" not in page and "a&lt;i&gt;" in page
 
 
 def test_what_cannot_be_compared(tmp_path):

@@ -129,4 +129,43 @@ std::string compare_page(const Comparison& c, const std::string& base) {
   return html_page("Comparison of updates", body);
 }
 
+std::string activation_page(const std::vector<ActivationComparison>& models) {
+  std::string body =
+      "<p class=\"note\">Hidden states of the last token of each prompt. The overlap of two sets "
+      "is "
+      "\u2016Q<sub>A</sub>\u1d40Q<sub>B</sub>\u2016\u00b2 / min(k), of the directions that hold a "
+      "share of each one's energy; independent random subspaces of a stream of width d give "
+      "max(k) / d.</p>\n";
+  for (const ActivationComparison& c : models) {
+    body += "<h2>" + visible_html(c.model) + "</h2>\n<dl class=\"facts\">\n";
+    for (size_t i = 0; i < c.files.size(); ++i)
+      body += str("<div><dt>", i ? "B" : "A", "</dt><dd>", visible_html(c.files[i]), ", ",
+                  counted(c.counts[i], "prompt"), "</dd></div>\n");
+    body += "</dl>\n";
+    HeatMap map{.title = "Overlap above random, by hidden state and energy"};
+    std::vector<std::vector<std::string>> rows;
+    for (const Overlap& overlap : c.layers.front().overlaps)
+      map.columns.push_back(format_number(overlap.eta));
+    for (const ActivationLayer& layer : c.layers) {
+      map.rows.push_back(std::to_string(layer.layer));
+      map.values.emplace_back();
+      for (const Overlap& o : layer.overlaps) {
+        map.values.back().push_back(o.value - o.random);
+        rows.push_back({map.rows.back(), format_number(layer.norm_a), format_number(layer.norm_b),
+                        format_number(o.eta), str(o.k1, ", ", o.k2), format_number(o.value),
+                        format_number(o.random)});
+      }
+    }
+    body += figure(map.title, heat_map(map)) + html_table({{"Hidden state", true},
+                                                           {"Norm A", true},
+                                                           {"Norm B", true},
+                                                           {"Energy", true},
+                                                           {"Ranks", true},
+                                                           {"Overlap", true},
+                                                           {"Random", true}},
+                                                          rows);
+  }
+  return html_page("Comparison of hidden states", body);
+}
+
 }  // namespace smidgen

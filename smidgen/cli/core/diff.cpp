@@ -1,8 +1,10 @@
 // smidgen diff: what differs between two models or adapters. Exit code 0: nothing, 1: something.
 #include <algorithm>
+#include <optional>
 
 #include "smidgen/base/console.h"
 #include "smidgen/base/progress.h"
+#include "smidgen/base/schema.h"
 #include "smidgen/base/signals.h"
 #include "smidgen/cli/core/verb.h"
 #include "smidgen/delta/diff/subject.h"
@@ -15,6 +17,7 @@ namespace {
 struct DiffConfig {
   std::string first, second;
   int64_t top = 20;
+  bool allow_other_base = false;
 };
 
 template <class V>
@@ -27,12 +30,17 @@ void fields(V& v, DiffConfig& c) {
     {.help = "Tensors and keys that are printed, those with the largest relative difference first; "
              "0: all",
      .min = 0});
+  v("allow_other_base", c.allow_other_base,
+    {.help = "Add an adapter to another base than it was trained on"});
 }
 
 std::string value_line(const std::optional<Json>& value) {
   if (!value) return "absent";
   const std::string text = value->dump(-1, ' ', false, Json::error_handler_t::replace);
-  return text.size() > 60 ? text.substr(0, 57) + "..." : text;
+  if (text.size() <= 60) return text;
+  size_t end = 57;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return text.substr(0, end) + "...";
 }
 
 std::string shape_text(const SourceTensor& tensor) {
@@ -87,14 +95,14 @@ void print(const Difference& d, int64_t top) {
 
 int run_diff(const Invocation& invocation) {
   const auto config = read_config<DiffConfig>(invocation.recipe.values);
-  Difference d;
-  {
-    Progress progress("diff", 0);
-    d = difference(config.first, config.second, [&](int64_t done, int64_t) {
-      throw_if_stopped();
-      progress.update(done);
-    });
-  }
+  std::optional<Progress> progress;
+  const Difference d = difference(config.first, config.second, config.allow_other_base,
+                                  [&](int64_t done, int64_t total) {
+                                    throw_if_stopped();
+                                    if (!progress) progress.emplace("diff", total);
+                                    progress->update(done);
+                                  });
+  progress.reset();
   if (invocation.output.json) {
     print_json(d.to_json());
   } else {

@@ -1,6 +1,8 @@
 // smidgen project: a fine-tune seen through the directions of an alignment, and copies of it with
 // or without them.
+#include <functional>
 #include <iomanip>
+#include <optional>
 #include <sstream>
 
 #include "smidgen/base/console.h"
@@ -8,9 +10,10 @@
 #include "smidgen/base/progress.h"
 #include "smidgen/base/signals.h"
 #include "smidgen/cli/core/verb.h"
+#include "smidgen/convert/hf_folder.h"
 #include "smidgen/delta/diff/subject.h"
+#include "smidgen/delta/subspace/open_update.h"
 #include "smidgen/delta/subspace/write_projected.h"
-#include "smidgen/methods/open_model.h"
 
 namespace smidgen {
 
@@ -24,13 +27,15 @@ struct ProjectConfig {
   double fraction = 0.25;
   std::vector<double> fractions = standard_fractions();
   int64_t seed = 0;
+  std::vector<std::string> allow_config_key;
   bool allow_other_base = false;
 };
 
 template <class V>
 void fields(V& v, ProjectConfig& c) {
   v("tuned", c.tuned,
-    {.help = "Fine-tune of the aligned model: adapter, model folder, GGUF file or BASE+ADAPTER",
+    {.help = "Fine-tune of the aligned model: adapter, compressed fine-tune, model folder, GGUF "
+             "file or BASE+ADAPTER",
      .required = true});
   v("aligned", c.aligned, {.help = "The model that was fine-tuned", .required = true});
   v("base", c.base, {.help = "The model that the aligned one was made from", .required = true});
@@ -39,37 +44,43 @@ void fields(V& v, ProjectConfig& c) {
          "Write the projected copy here: an adapter for an adapter, else a model folder; without "
          "it only a table is printed"});
   v.choice("mode", c.mode, {"same", "orth", "opp"},
-           {.help = "same: what lies inside the directions; orth: the rest; opp: what lies inside, "
-                    "backwards"});
+           {.help = "Of the copy. same: what lies inside the directions; orth: the rest; opp: what "
+                    "lies inside, backwards"});
   v.choice("directions", c.directions, {"top", "random_k", "random"},
-           {.help = "top: the alignment's first left singular vectors; random_k: some of them; "
-                    "random: any of the output space"});
+           {.help = "Of the copy. top: the alignment's first left singular vectors; random_k: some "
+                    "of them; random: any of the output space"});
   v("fraction", c.fraction,
-    {.help = "Directions of a matrix, of its smaller side", .min = 0, .max = 1});
+    {.help = "Of the copy: directions of a matrix, as a share of its smaller side",
+     .min = 0,
+     .max = 1});
   v("fractions", c.fractions, {.help = "Those of the table", .min = 0, .max = 1});
   v("seed", c.seed, {.help = "Of what is drawn", .min = 0});
+  v("allow_config_key", c.allow_config_key,
+    {.help = "Keys of adapter_config.json that are let through unread"});
   v("allow_other_base", c.allow_other_base,
     {.help = "Take an adapter that was trained on another model than the aligned one"});
 }
 
-// The fine-tune, as an update and, where it is one, as the adapter that it is.
-struct Tuned {
-  std::shared_ptr<const Update> update;
-  std::optional<AdapterFiles> adapter;
-};
+// The adapter that the copy is made of.
+AdapterFiles adapter_of(const ProjectConfig& config, UpdateOpener& opener) {
+  const AdapterChoice choice = parse_adapter(config.tuned);
+  if (choice.scale != 1)
+    throw Error(ErrorKind::usage, "a copy of an adapter has the adapter's own scale", config.tuned,
+                "leave the scale out");
+  for (const Site& site : opener.model().sites()) {
+    if (site.transposed)
+      throw Error(ErrorKind::unsupported, "the model's matrices have their outputs in the columns",
+                  site.name, "merge the adapter with smidgen export and project the model");
+  }
+  return open_adapter(choice.path, opener.files());
+}
 
-Tuned open_tuned(const ProjectConfig& config, const std::shared_ptr<const Source>& aligned) {
-  if (!is_adapter_path(config.tuned))
-    return {model_update(open_source(config.tuned, config.allow_other_base), aligned), {}};
-  const ModelFiles files = open_model(config.aligned);
-  if (!files.adapters.empty())
-    throw Error(ErrorKind::usage, "an adapter is projected on a plain model", "--aligned",
-                "merge the adapter into it first: smidgen export");
-  const auto model = load_model(files, {.dtype = "fp32", .base_format = "stored"});
-  AdapterFiles adapter = open_adapter(config.tuned, files);
-  check_base(adapter, files, config.allow_other_base);
-  const auto loaded = Adapter::load(*model, adapter);
-  return {adapter_update(config.tuned, *model, {loaded.get()}, {1.0}), std::move(adapter)};
+void require_outside(const std::string& model, const fs::path& out) {
+  const fs::path inside = fs::absolute(out).lexically_normal().lexically_relative(
+      fs::absolute(model).lexically_normal());
+  if (inside.empty() || inside.begin()->string() == "..") return;
+  throw Error(ErrorKind::usage, str("the result would lie in ", model), out.string(),
+              "choose a folder beside it");
 }
 
 std::string figure(double value) {
@@ -91,19 +102,35 @@ void print(const Sweep& s) {
   console().print(text);
 }
 
+// Made when the first step tells how many there are.
+std::function<void(int64_t, int64_t)> watch(std::optional<Progress>& progress) {
+  return [&progress](int64_t done, int64_t total) {
+    throw_if_stopped();
+    if (!progress) progress.emplace("project", total);
+    progress->update(done);
+  };
+}
+
 void run_project(const Invocation& invocation) {
   const auto config = read_config<ProjectConfig>(invocation.recipe.values);
   if (config.fractions.empty())
     throw Error(ErrorKind::usage, "no fraction is given", "--fractions");
-  const auto aligned = open_source(config.aligned, config.allow_other_base);
-  const auto alignment = model_update(aligned, open_source(config.base, config.allow_other_base));
-  const Tuned tuned = open_tuned(config, aligned);
+  if (config.out) {
+    for (const std::string& model : {config.tuned, config.aligned, config.base})
+      require_outside(model, *config.out);
+    check_new_folder(*config.out);
+  }
+  UpdateOpener opener(config.aligned, config.allow_other_base, config.allow_config_key);
+  const auto alignment =
+      model_update(opener.source(), open_source(config.base, config.allow_other_base));
+  const auto tuned = opener.open(config.tuned);
   const auto seed = static_cast<uint64_t>(config.seed);
   if (!config.out) {
-    const Sweep found = sweep(*tuned.update, *alignment, config.fractions, seed);
-    if (!found.without_alignment.empty())
-      log_note(found.without_alignment.size(), " tensors were not aligned (",
-               found.without_alignment.front(), ", ...)");
+    std::optional<Progress> progress;
+    const Sweep found = sweep(*tuned, *alignment, config.fractions, seed, watch(progress));
+    progress.reset();
+    if (const auto& lone = found.without_alignment; !lone.empty())
+      log_note(counted(lone.size(), "tensor"), " without an alignment: ", join(lone, ", ", 3));
     return invocation.output.json ? print_json(found.to_json()) : print(found);
   }
   const Subspace subspace{config.directions == "top"        ? Directions::top
@@ -113,11 +140,11 @@ void run_project(const Invocation& invocation) {
   const ProjectionMode mode = config.mode == "same"   ? ProjectionMode::same
                               : config.mode == "orth" ? ProjectionMode::orth
                                                       : ProjectionMode::opp;
-  if (tuned.adapter) {
-    write_projected_adapter(*tuned.adapter, *alignment, subspace, mode, *config.out);
+  if (is_adapter_path(parse_adapter(config.tuned).path)) {
+    write_projected_adapter(adapter_of(config, opener), *alignment, subspace, mode, *config.out);
   } else {
     Progress progress("project", 0);
-    write_moved_model(aligned, projected(tuned.update, alignment, subspace, mode), *config.out,
+    write_moved_model(opener.source(), projected(tuned, alignment, subspace, mode), *config.out,
                       [&](int64_t bytes) {
                         throw_if_stopped();
                         progress.update(bytes);

@@ -5,9 +5,8 @@
 
 #include "smidgen/base/console.h"
 #include "smidgen/base/fs.h"
+#include "smidgen/cli/core/named_model.h"
 #include "smidgen/cli/core/verb.h"
-#include "smidgen/delta/diff/subject.h"
-#include "smidgen/methods/open_model.h"
 #include "smidgen/report/svg.h"
 
 namespace smidgen {
@@ -44,20 +43,10 @@ void fields(V& v, VerifyConfig& c) {
 }
 
 LoadedModel load(const VerifyConfig& config, const std::string& spec) {
-  ModelConfig model;
-  model.choice = {.model = spec,
-                  .allow_config_key = config.allow_config_key,
-                  .allow_other_base = config.allow_other_base};
-  if (const AdapterChoice adapter = parse_adapter(spec); is_adapter_path(adapter.path)) {
-    if (config.base.empty())
-      throw Error(ErrorKind::usage, "an adapter alone computes nothing", spec,
-                  "name the model that it is on: --base MODEL");
-    model.choice.model = config.base;
-    model.choice.adapter = {spec};
-  }
-  model.dtype = config.dtype;
-  model.base_format = "stored";
-  return open(model);
+  return open(
+      {.choice = named_model({config.base, config.allow_config_key, config.allow_other_base}, spec),
+       .dtype = config.dtype,
+       .base_format = "stored"});
 }
 
 struct Passage {
@@ -77,9 +66,11 @@ Json compare_passage(const LoadedModel& a, const LoadedModel& b, const Passage& 
     const Verification v = compare(*a.model, *b.model, ids, a.slot, b.slot);
     const auto n = static_cast<double>(v.positions);
     all.positions += v.positions;
-    // Written so that NaN stays.
-    if (!(v.max_abs <= all.max_abs)) all.max_abs = v.max_abs;
-    if (!(v.relative <= all.relative)) all.relative = v.relative;
+    all.not_finite_before += v.not_finite_before;
+    all.not_finite_after += v.not_finite_after;
+    // NaN stays: nothing is larger.
+    if (std::isnan(v.max_abs) || v.max_abs > all.max_abs) all.max_abs = v.max_abs;
+    if (std::isnan(v.relative) || v.relative > all.relative) all.relative = v.relative;
     kl += v.mean_kl * n;
     same += v.same_top * n;
   }
@@ -89,6 +80,7 @@ Json compare_passage(const LoadedModel& a, const LoadedModel& b, const Passage& 
   const Json figures = all.to_json();
   for (const char* key : {"positions", "max_abs", "relative", "mean_kl", "same_top"})
     row[key] = figures[key];
+  row["not_finite"] = {all.not_finite_before, all.not_finite_after};
   return row;
 }
 
@@ -132,6 +124,11 @@ int run_verify(const Invocation& invocation) {
                " at most, relative ", format_number(row["relative"].get<double>()), ", mean KL ",
                format_number(row["mean_kl"].get<double>()), ", same first token ",
                format_number(100 * row["same_top"].get<double>()), " %\n");
+    for (const size_t i : {0, 1}) {
+      if (const auto count = row["not_finite"][i].get<int64_t>())
+        out += str("  ", counted(count, "logit"), " of ", i ? config.second : config.first,
+                   count == 1 ? " is no number\n" : " are no numbers\n");
+    }
   }
   out += same ? "the same" : "not the same";
   console().print(str(out, ", to a tolerance of ", format_number(config.tolerance), "\n"));

@@ -1,5 +1,5 @@
 // A core library without torch, for cli_test: `eval` says what reached it, or fails the way a case
-// asks for.
+// asks for; `diff` does the same as a verb whose exit code is its answer.
 #include <csignal>
 #include <cstdlib>
 #include <unistd.h>
@@ -30,24 +30,29 @@ struct FakeEval {
 template <class V>
 void fields(V& v, FakeEval& c) {
   v("model", c.model, {.help = "Model to score", .required = true});
-  v.choice("act", c.act, {"report", "fail", "throw", "wait", "progress"}, {.help = "What to do"});
+  v.choice("act", c.act, {"report", "fail", "throw", "wait", "progress", "differ"},
+           {.help = "What to do"});
   v.oneof("method", c.method, "method", {.help = "Method"});
 }
 
 Json fake_schema() {
-  return {{"verbs",
-           {{"eval", {{"summary", "Score a model on data"}, {"fields", describe<FakeEval>()}}},
-            {"tune", {{"summary", "Tune a model"}, {"fields", Json::array()}}}}},
-          {"registries",
-           {{"method",
-             {{"lora", {{"summary", "low-rank update"}, {"fields", describe<FakeMethod>()}}},
-              {"full", {{"summary", "all weights"}, {"fields", Json::array()}}}}}}}};
+  return {
+      {"verbs",
+       {{"eval", {{"summary", "Score a model on data"}, {"fields", describe<FakeEval>()}}},
+        {"diff",
+         {{"summary", "Tell what differs"}, {"fields", describe<FakeEval>()}, {"answers", true}}},
+        {"tune", {{"summary", "Tune a model"}, {"fields", Json::array()}}}}},
+      {"registries",
+       {{"method",
+         {{"lora", {{"summary", "low-rank update"}, {"fields", describe<FakeMethod>()}}},
+          {"full", {{"summary", "all weights"}, {"fields", Json::array()}}}}}}}};
 }
 
 int fake_run(const Invocation& invocation) {
   const auto config = read_config<FakeEval>(invocation.recipe.values);
   if (config.act == "fail")
     throw Error(ErrorKind::data, "nothing to score", "data.jsonl", "add lines");
+  if (config.act == "differ") return 1;
   if (config.act == "throw") throw std::runtime_error("tensor trouble");
   if (config.act == "progress") {
     Progress progress("eval", 2);

@@ -127,10 +127,10 @@ Subject folder_subject(const ModelFiles& files) {
 }
 
 // A model of any kind in HF's words.
-Subject common_subject(const std::string& spec) {
+Subject common_subject(const std::string& spec, bool allow_other_base) {
   const ModelFiles files = open_model(spec);
   Subject subject{.kind = Subject::Kind::sum, .label = spec};
-  subject.tensors = open_source(spec);
+  subject.tensors = open_source(spec, allow_other_base);
   subject.documents = {{"config.json", subject.tensors->config()},
                        {"tokenizer", common_tokenizer(files)}};
   return subject;
@@ -198,7 +198,7 @@ Json Difference::to_json() const {
   return out;
 }
 
-Difference difference(const std::string& first, const std::string& second,
+Difference difference(const std::string& first, const std::string& second, bool allow_other_base,
                       const std::function<void(int64_t done, int64_t total)>& progress) {
   Subject a = open_subject(first), b = open_subject(second);
   if (std::string_view(word(a)) != word(b))
@@ -209,8 +209,8 @@ Difference difference(const std::string& first, const std::string& second,
       throw Error(ErrorKind::unsupported,
                   "an adapter folder and a GGUF adapter name their tensors differently",
                   str(first, ", ", second), "write both in one layout with smidgen export");
-    a = common_subject(first);
-    b = common_subject(second);
+    a = common_subject(first, allow_other_base);
+    b = common_subject(second, allow_other_base);
   }
   Difference out{.first = first, .second = second};
   std::vector<std::string> files;

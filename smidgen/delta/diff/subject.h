@@ -44,6 +44,7 @@ struct Difference {
 // merges as counts and digests; a GGUF file's arrays likewise. Throws mismatch for an adapter and a
 // model.
 Difference difference(const std::string& first, const std::string& second,
+                      bool allow_other_base = false,
                       const std::function<void(int64_t done, int64_t total)>& progress = {});
 
 }  // namespace smidgen

@@ -62,7 +62,7 @@ std::vector<at::Tensor> last_token_states(Model& model,
   const std::vector<const Site*> blocks = blocks_of(model);
   if (first < 1 || last <= first || last > static_cast<int64_t>(blocks.size()) + 1)
     throw Error(ErrorKind::usage,
-                str("hidden states ", first, " to ", last, " are not of this model"), "",
+                str("hidden states ", first, " to ", last - 1, " are not of this model"), "",
                 str("after its ", blocks.size(), " blocks there are 1 to ", blocks.size()));
   struct Cleared {
     Model& model;

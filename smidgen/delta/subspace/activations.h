@@ -4,7 +4,8 @@
 //   X_l [n, D]  rows are the residual vectors of each prompt's last token, after block l
 //   basis of X_l^T at an energy, then the overlap of overlap.h; random: max(k) / D
 //
-// Hidden states are counted as in transformers: 0 is the embedding, l the stream after l blocks.
+// Hidden states are counted as in transformers: 0 is the embedding, l the stream after l blocks;
+// the last one here is the stream too, where transformers gives it after the last norm.
 // Differs from the reference: the last token is the last one of the prompt, not of the padding.
 #pragma once
 

@@ -73,7 +73,7 @@ TEST(Activations, SaysWhatHasNoLastState) {
               }).starts_with("usage: prompt 2 has 0 tokens"));
   EXPECT_TRUE(error_of([&] {
                 last_token_states(*model, {{1}}, 0, 2, 1);
-              }).starts_with("usage: hidden states 0 to 2"));
+              }).starts_with("usage: hidden states 0 to 1 "));
   EXPECT_TRUE(error_of([&] { last_token_states(*model, {}, 1, 2, 1); }).starts_with("usage:"));
 }
 

@@ -100,6 +100,15 @@ struct Side {
   double square = 0;
 };
 
+// The tensor of a stack that holds it, to be named.
+std::string not_finite(const Update& update, const UnitPlan& unit) {
+  for (const Member& member : unit.members) {
+    const auto delta = update.read(member.name);
+    if (delta && !std::isfinite(dot(*delta, *delta))) return member.name;
+  }
+  return unit.name;
+}
+
 Side read_side(const Update& update, const UnitPlan& unit) {
   Side side{.delta = read_unit(update, unit)};
   if (!side.delta) return side;
@@ -111,8 +120,8 @@ Side read_side(const Update& update, const UnitPlan& unit) {
       side.square = dot(*side.delta, *side.delta);
     }
   } catch (const Error& error) {
-    throw Error(error.kind(), str(error.message(), " in ", update.label()), unit.name,
-                error.hint());
+    throw Error(error.kind(), str(error.message(), " in ", update.label()),
+                not_finite(update, unit), error.hint());
   }
   if (!std::isfinite(side.square))
     throw Error(ErrorKind::data, str("the difference holds NaN or infinity in ", update.label()),

@@ -23,10 +23,6 @@ at::Tensor dense(const LowRankDelta& d) {
 
 TEST(DeltaSums, OfFactorsAreThoseOfTheProduct) {
   const LowRankDelta a = factors(30, 50, 4, 1, 0.5), b = factors(30, 50, 7, 3, -2);
-  const double want = (dense(a) * dense(b)).sum().item<double>();
-  const double size = dense(a).norm().item<double>() * dense(b).norm().item<double>();
-  EXPECT_NEAR(dot(a, b), want, 1e-12 * size);
-  EXPECT_NEAR(dot(a, DenseDelta{dense(b).to(at::kFloat)}), want, 1e-6 * size);
   const at::Tensor x = dense(a), y = dense(b);
   const SignCount signs = compare_signs(a, b);
   EXPECT_EQ(signs.both, 1500);
@@ -39,6 +35,43 @@ TEST(DeltaSums, ZerosHaveNoSign) {
   const SignCount signs = compare_signs(a, b);
   EXPECT_EQ(signs.both, 2);
   EXPECT_EQ(signs.agree, 1);
+}
+
+// -1, 0 and 1 in rows of more than one word.
+TernaryDelta ternary(int64_t m, int64_t n, uint64_t seed, double scale) {
+  const at::Tensor normal = normal_matrix(m, n, seed);
+  TernaryDelta out{at::zeros({m, (n + 63) / 64}, at::kLong),
+                   at::zeros({m, (n + 63) / 64}, at::kLong), n, scale};
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      const double value = normal[i][j].item<double>();
+      if (std::abs(value) < 0.7) continue;
+      int64_t* word = (value > 0 ? out.positive : out.negative).mutable_data_ptr<int64_t>() +
+                      i * out.positive.size(1) + j / 64;
+      *word |= static_cast<int64_t>(uint64_t{1} << (j % 64));
+    }
+  }
+  return out;
+}
+
+TEST(DeltaSums, SignsOfTernaryDeltasAreThoseOfTheirValues) {
+  for (const double scale : {0.5, -0.5}) {
+    const Delta a = ternary(7, 100, 1, 0.25), b = ternary(7, 100, 2, scale);
+    const SignCount bits = compare_signs(a, b);
+    const SignCount values = compare_signs(DenseDelta{tile(a, 0, 7)}, DenseDelta{tile(b, 0, 7)});
+    EXPECT_GT(bits.both, 50);
+    EXPECT_EQ(bits.both, values.both);
+    EXPECT_EQ(bits.agree, values.agree);
+  }
+  const SignCount none = compare_signs(ternary(7, 100, 1, 0.25), ternary(7, 100, 2, 0));
+  EXPECT_EQ(none.both, 0);
+}
+
+TEST(DeltaSums, TernaryDeltasHaveABasis) {
+  const Delta delta = ternary(12, 70, 1, 0.25);
+  const LeftBasis bits = left_basis(delta), values = left_basis(tile(delta, 0, 12));
+  EXPECT_EQ(bits.squares, values.squares);
+  EXPECT_TRUE(at::equal(bits.vectors, values.vectors));
 }
 
 TEST(DeltaSums, StacksStayLowRank) {
@@ -132,6 +165,17 @@ TEST(CompareUpdates, SaysWhatCannotBeCompared) {
                   .starts_with("data: the difference holds NaN or infinity in other (w)"));
 }
 
+TEST(CompareUpdates, NamesTheTensorOfAStackThatIsBroken) {
+  const at::Tensor a = normal_matrix(4, 6, 1);
+  at::Tensor broken = a.clone();
+  broken[3][0] = INFINITY;
+  const auto fine = update_of("fine", {{"h.0.q", a}, {"h.0.v", a}});
+  const auto other = update_of("other", {{"h.0.q", a}, {"h.0.v", broken}});
+  EXPECT_TRUE(error_of([&] {
+                compare_updates({fine, other}, {.unit = CompareOptions::Unit::block});
+              }).starts_with("data: the difference holds NaN or infinity in other (h.0.v)"));
+}
+
 TEST(ModelUpdate, SaysWhatHasNoDifference) {
   const at::Tensor a = normal_matrix(4, 6, 1);
   const auto base = memory_source("base", {{"w", a}, {"only_base", a}});
@@ -145,6 +189,25 @@ TEST(ModelUpdate, SaysWhatHasNoDifference) {
   EXPECT_TRUE(error_of([&] {
                 model_update(memory_source("m", {{"v", a}}), base);
               }).starts_with("mismatch: no tensor is in both m and base"));
+}
+
+TEST(ModelUpdate, RefusesAnotherArchitecture) {
+  const at::Tensor a = normal_matrix(4, 6, 1);
+  const std::vector<std::pair<std::string, at::Tensor>> one = {{"h.0.w", a}},
+                                                        two = {{"h.0.w", a}, {"h.1.w", a}};
+  const auto found = [&](const std::shared_ptr<const Source>& model,
+                         const std::shared_ptr<const Source>& base) {
+    return error_of([&] { model_update(model, base); });
+  };
+  const Json llama = {{"model_type", "llama"}}, qwen = {{"model_type", "qwen2"}};
+  EXPECT_TRUE(found(memory_source("m", one, llama), memory_source("b", one, qwen))
+                  .starts_with("mismatch: m is of the family \"llama\", and b of \"qwen2\""));
+  EXPECT_EQ(found(memory_source("m", one, llama), memory_source("b", one, llama)), "no error");
+  EXPECT_EQ(found(memory_source("m", one, llama), memory_source("b", one)), "no error");
+  EXPECT_TRUE(found(memory_source("m", two), memory_source("b", one))
+                  .starts_with("mismatch: m has a block that b has not (h.1)"));
+  EXPECT_TRUE(found(memory_source("m", one), memory_source("b", two))
+                  .starts_with("mismatch: b has a block that m has not (h.1)"));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "smidgen/delta/subspace/delta_sums.h"
 
 #include <algorithm>
-#include <array>
+#include <bit>
 #include <mutex>
 
 #include <torch/torch.h>
@@ -14,27 +14,6 @@ namespace smidgen {
 namespace {
 
 constexpr int64_t kPiece = int64_t{1} << 16;  // elements: two pieces lie in a core's cache
-constexpr size_t kLanes = 16;                 // sums side by side, so that they vectorise
-
-int64_t columns_of(const Delta& delta) {
-  if (const auto* low = std::get_if<LowRankDelta>(&delta)) return low->a.size(1);
-  if (const auto* some = std::get_if<RowsDelta>(&delta)) return some->values.size(1);
-  return std::get<DenseDelta>(delta).values.size(1);
-}
-
-double dot_piece(const float* a, const float* b, int64_t count) {
-  std::array<double, kLanes> sums{};
-  int64_t i = 0;
-  for (; i + static_cast<int64_t>(kLanes) <= count; i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane)
-      sums[lane] += static_cast<double>(a[i + static_cast<int64_t>(lane)]) *
-                    static_cast<double>(b[i + static_cast<int64_t>(lane)]);
-  }
-  double total = 0;
-  for (; i < count; ++i) total += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-  for (const double sum : sums) total += sum;
-  return total;
-}
 
 SignCount signs_piece(const float* a, const float* b, int64_t count) {
   int32_t both = 0, agree = 0;  // a piece is far below 2^31
@@ -46,11 +25,26 @@ SignCount signs_piece(const float* a, const float* b, int64_t count) {
   return {both, agree};
 }
 
-// Both deltas as fp32 rows, piece by piece, on all threads. Pieces are numbered.
+SignCount ternary_signs(const TernaryDelta& a, const TernaryDelta& b) {
+  const auto words = [](const at::Tensor& bits) {
+    return reinterpret_cast<const uint64_t*>(bits.const_data_ptr<int64_t>());
+  };
+  const uint64_t *p = words(a.positive), *n = words(a.negative);
+  const uint64_t *q = words(b.positive), *m = words(b.negative);
+  SignCount total;
+  for (int64_t i = 0; i < a.positive.numel(); ++i) {
+    total.both += std::popcount((p[i] | n[i]) & (q[i] | m[i]));
+    total.agree += std::popcount((p[i] & q[i]) | (n[i] & m[i]));
+  }
+  // A negative scale turns every sign.
+  if (a.scale * b.scale < 0) total.agree = total.both - total.agree;
+  return total;
+}
+
+// Both deltas as fp32 rows, piece by piece, on all threads.
 template <class Visit>
 void for_pieces(const Delta& a, const Delta& b, Visit&& visit) {
-  SMIDGEN_ASSERT(rows(a) == rows(b) && columns_of(a) == columns_of(b));
-  const int64_t lines = std::max<int64_t>(1, kPiece / std::max<int64_t>(1, columns_of(a)));
+  const int64_t lines = std::max<int64_t>(1, kPiece / std::max<int64_t>(1, columns(a)));
   const int64_t pieces = (rows(a) + lines - 1) / lines;
   parallel_claims(pieces, 1, 4, [&](int64_t first, int64_t last) {
     const torch::NoGradGuard no_grad;
@@ -58,40 +52,21 @@ void for_pieces(const Delta& a, const Delta& b, Visit&& visit) {
       const int64_t end = std::min(rows(a), (piece + 1) * lines);
       const at::Tensor x = tile(a, piece * lines, end).contiguous();
       const at::Tensor y = tile(b, piece * lines, end).contiguous();
-      visit(piece, x.const_data_ptr<float>(), y.const_data_ptr<float>(), x.numel());
+      visit(x.const_data_ptr<float>(), y.const_data_ptr<float>(), x.numel());
     }
   });
 }
 
-int64_t piece_count(const Delta& a) {
-  const int64_t lines = std::max<int64_t>(1, kPiece / std::max<int64_t>(1, columns_of(a)));
-  return (rows(a) + lines - 1) / lines;
-}
-
 }  // namespace
 
-double dot(const Delta& a, const Delta& b) {
-  const torch::NoGradGuard no_grad;
-  const auto* x = std::get_if<LowRankDelta>(&a);
-  const auto* y = std::get_if<LowRankDelta>(&b);
-  if (x && y) {
-    const at::Tensor left = at::mm(x->b.to(at::kDouble).t(), y->b.to(at::kDouble));
-    const at::Tensor right = at::mm(x->a.to(at::kDouble), y->a.to(at::kDouble).t());
-    return x->scale * y->scale * left.mul(right).sum().item<double>();
-  }
-  std::vector<double> sums(static_cast<size_t>(piece_count(a)));
-  for_pieces(a, b, [&](int64_t piece, const float* p, const float* q, int64_t count) {
-    sums[static_cast<size_t>(piece)] = dot_piece(p, q, count);
-  });
-  double total = 0;
-  for (const double sum : sums) total += sum;
-  return total;
-}
-
 SignCount compare_signs(const Delta& a, const Delta& b) {
+  SMIDGEN_ASSERT(rows(a) == rows(b) && columns(a) == columns(b));
+  const auto *x = std::get_if<TernaryDelta>(&a), *y = std::get_if<TernaryDelta>(&b);
+  // Scales of zero leave no signs; that is for the slow way to see.
+  if (x && y && x->scale * y->scale != 0) return ternary_signs(*x, *y);
   std::mutex together;
   SignCount total;
-  for_pieces(a, b, [&](int64_t, const float* p, const float* q, int64_t count) {
+  for_pieces(a, b, [&](const float* p, const float* q, int64_t count) {
     const SignCount part = signs_piece(p, q, count);
     const std::lock_guard<std::mutex> lock(together);
     total.both += part.both;

@@ -1,4 +1,4 @@
-// Inner products and signs of deltas of one shape.
+// Signs of deltas of one shape, and deltas below each other. Inner products are in nn/delta.h.
 #pragma once
 
 #include <cstdint>
@@ -7,11 +7,8 @@
 
 namespace smidgen {
 
-// <a, b>, in double. Of two low-rank deltas by their factors: s t trace((B^T B')(A' A^T)).
-double dot(const Delta& a, const Delta& b);
-
-// Elements where neither is zero, and among them those of one sign. Low-rank deltas are multiplied
-// out in fp32, some rows at a time.
+// Elements where neither is zero, and among them those of one sign. Two ternary deltas: by counting
+// bits. Low-rank deltas are multiplied out in fp32, some rows at a time.
 struct SignCount {
   int64_t both = 0, agree = 0;
 };

@@ -81,7 +81,7 @@ LeftBasis low_rank(const LowRankDelta& delta) {
   LeftBasis basis;
   const at::Tensor b = delta.b.to(at::kDouble), a = delta.a.to(at::kDouble);
   basis.vectors = at::empty({b.size(0), 0}, at::kDouble);
-  check_finite(b.sum().item<double>() + a.sum().item<double>());
+  check_finite(delta.scale * (b.sum().item<double>() + a.sum().item<double>()));
   const auto [qb, rb] = at::linalg_qr(b, "reduced");
   const auto [qa, ra] = at::linalg_qr(a.t(), "reduced");
   const auto [u, s, vh] = at::linalg_svd(at::mm(rb, ra.t()) * delta.scale, false);
@@ -108,7 +108,7 @@ LeftBasis left_basis(const Delta& delta) {
   const torch::NoGradGuard no_grad;
   if (const auto* low = std::get_if<LowRankDelta>(&delta)) return low_rank(*low);
   const auto* some = std::get_if<RowsDelta>(&delta);
-  if (!some) return left_basis(std::get<DenseDelta>(delta).values);
+  if (!some) return left_basis(tile(delta, 0, rows(delta)));
   LeftBasis basis = left_basis(some->values);
   at::Tensor whole = at::zeros({some->rows, basis.rank()}, at::kDouble);
   basis.vectors = whole.index_copy_(0, some->index, basis.vectors);

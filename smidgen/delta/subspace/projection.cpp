@@ -8,7 +8,6 @@
 
 #include "smidgen/base/error.h"
 #include "smidgen/base/rng.h"
-#include "smidgen/delta/subspace/delta_sums.h"
 
 namespace smidgen {
 
@@ -36,22 +35,16 @@ std::vector<int64_t> drawn(int64_t p, int64_t k, uint64_t seed, const std::strin
   return places;
 }
 
-int64_t columns_of(const Delta& delta) {
-  if (const auto* low = std::get_if<LowRankDelta>(&delta)) return low->a.size(1);
-  if (const auto* some = std::get_if<RowsDelta>(&delta)) return some->values.size(1);
-  return std::get<DenseDelta>(delta).values.size(1);
-}
-
 void check_fraction(double fraction) {
   if (!(fraction > 0 && fraction < 1))
     throw Error(ErrorKind::usage, str("a fraction of ", fraction, " is not between 0 and 1"));
 }
 
 void check_shapes(const std::string& name, const Delta& u, const Delta& v) {
-  if (rows(u) != rows(v) || columns_of(u) != columns_of(v))
+  if (rows(u) != rows(v) || columns(u) != columns(v))
     throw Error(ErrorKind::mismatch,
-                str("the shape is [", rows(u), ", ", columns_of(u), "] in the update and [",
-                    rows(v), ", ", columns_of(v), "] in the alignment"),
+                str("the shape is [", rows(u), ", ", columns(u), "] in the update and [", rows(v),
+                    ", ", columns(v), "] in the alignment"),
                 name);
 }
 
@@ -99,8 +92,11 @@ class Projected : public Update {
   std::optional<Delta> read(const std::string& name) const override {
     const auto u = update_->read(name);
     if (!u) return std::nullopt;
+    if (!std::isfinite(dot(*u, *u)))
+      throw Error(ErrorKind::data, str("the update holds NaN or infinity in ", update_->label()),
+                  name);
     const LeftBasis basis = alignment_basis(name, *u, alignment_->read(name));
-    return project(directions(basis, columns_of(*u), subspace_, name), *u, mode_);
+    return project(directions(basis, columns(*u), subspace_, name), *u, mode_);
   }
 
  private:
@@ -123,12 +119,13 @@ double first(const std::vector<double>& values, int64_t k) {
                          0.0);
 }
 
-TensorSweep sweep_tensor(const std::string& name, const Delta& u, const std::optional<Delta>& v,
-                         const std::vector<double>& fractions, uint64_t seed) {
+TensorSweep sweep_tensor(const std::string& label, const std::string& name, const Delta& u,
+                         const std::optional<Delta>& v, const std::vector<double>& fractions,
+                         uint64_t seed) {
   TensorSweep out{.block = block_of(name), .square = dot(u, u)};
   if (!std::isfinite(out.square))
-    throw Error(ErrorKind::data, "the update holds NaN or infinity", name);
-  const int64_t m = rows(u), n = columns_of(u);
+    throw Error(ErrorKind::data, str("the update holds NaN or infinity in ", label), name);
+  const int64_t m = rows(u), n = columns(u);
   const LeftBasis basis = alignment_basis(name, u, v);
   int64_t most = 0;
   for (const double fraction : fractions) most = std::max(most, fraction_rank(m, n, fraction));
@@ -196,18 +193,19 @@ std::shared_ptr<const Update> projected(std::shared_ptr<const Update> update,
 }
 
 Sweep sweep(const Update& update, const Update& alignment, const std::vector<double>& fractions,
-            uint64_t seed) {
+            uint64_t seed, const std::function<void(int64_t done, int64_t total)>& progress) {
   const torch::NoGradGuard no_grad;
   for (const double fraction : fractions) check_fraction(fraction);
   Sweep out;
   double uu = 0, vv = 0, uv = 0;
+  int64_t done = 0;
   for (const Directions kind : {Directions::top, Directions::random_k, Directions::random}) {
     for (const double fraction : fractions) out.rows.push_back({{kind, fraction, seed}});
   }
   for (const UpdateTensor& tensor : update.tensors()) {
     const auto u = update.read(tensor.name), v = alignment.read(tensor.name);
     if (!v) out.without_alignment.push_back(tensor.name);
-    const TensorSweep one = sweep_tensor(tensor.name, *u, v, fractions, seed);
+    const TensorSweep one = sweep_tensor(update.label(), tensor.name, *u, v, fractions, seed);
     uu += one.square;
     if (v) vv += dot(*v, *v), uv += dot(*u, *v);
     for (size_t i = 0; i < out.rows.size(); ++i) {
@@ -217,6 +215,7 @@ Sweep sweep(const Update& update, const Update& alignment, const std::vector<dou
       out.rows[i].expected += one.chance[f] * one.square;
       out.rows[i].removed_by_block[one.block] += one.square - kept;
     }
+    if (progress) progress(++done, static_cast<int64_t>(update.tensors().size()));
   }
   if (uu == 0) throw Error(ErrorKind::data, "the update is zero everywhere", update.label());
   if (vv == 0)

@@ -19,6 +19,7 @@
 // refused.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -71,7 +72,8 @@ struct Sweep {
   Json to_json() const;
 };
 Sweep sweep(const Update& update, const Update& alignment, const std::vector<double>& fractions,
-            uint64_t seed = 0);
+            uint64_t seed = 0,
+            const std::function<void(int64_t done, int64_t total)>& progress = {});
 
 // 0.01, 0.25, 0.5, 0.75, 0.99: the reference's.
 const std::vector<double>& standard_fractions();

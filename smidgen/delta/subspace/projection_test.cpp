@@ -120,6 +120,24 @@ TEST(Sweep, SaysWhatCannotBeSplit) {
   EXPECT_TRUE(error_of([&] { sweep(*u, *u, {1.0}); }).starts_with("usage: a fraction of 1"));
 }
 
+TEST(Projection, NamesWhatIsNotFinite) {
+  const at::Tensor a = normal_matrix(4, 6, 1);
+  at::Tensor broken = a.clone();
+  broken[1][2] = NAN;
+  const auto whole = update_of("whole", {{"w", a}}), torn = update_of("torn", {{"w", broken}});
+  const auto read = [](const std::shared_ptr<const Update>& u,
+                       const std::shared_ptr<const Update>& v) {
+    return error_of([&] { projected(u, v, {.fraction = 0.5}, ProjectionMode::orth)->read("w"); });
+  };
+  EXPECT_TRUE(read(torn, whole).starts_with("data: the update holds NaN or infinity in torn (w)"));
+  EXPECT_TRUE(read(whole, torn)
+                  .starts_with("data: the difference holds NaN or infinity in the "
+                               "alignment (w)"));
+  EXPECT_TRUE(error_of([&] {
+                sweep(*torn, *whole, {0.5});
+              }).starts_with("data: the update holds NaN or infinity in torn (w)"));
+}
+
 // Utility and harm are how far an update goes along two planted updates.
 struct Planted {
   std::shared_ptr<const Update> update, alignment;

@@ -12,8 +12,9 @@ namespace {
 
 class MemorySource : public Source {
  public:
-  MemorySource(std::string label, const std::vector<std::pair<std::string, at::Tensor>>& tensors)
-      : label_(std::move(label)) {
+  MemorySource(std::string label, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+               Json config)
+      : label_(std::move(label)), config_(std::move(config)) {
     for (const auto& [name, values] : tensors) {
       tensors_.push_back({name, values.sizes().vec(), Format::f32});
       values_[name] = values.to(at::kFloat).contiguous();
@@ -33,9 +34,11 @@ class MemorySource : public Source {
   }
   void release(const SourceTensor&, int64_t, int64_t) const override {}
   const ModelFiles* files() const override { return nullptr; }
+  Json config() const override { return config_; }
 
  private:
   std::string label_;
+  Json config_;
   std::vector<SourceTensor> tensors_;
   std::map<std::string, at::Tensor> values_;
 };
@@ -79,8 +82,9 @@ at::Tensor orthonormal_columns(int64_t rows, int64_t columns, uint64_t seed) {
 }
 
 std::shared_ptr<const Source> memory_source(
-    std::string label, const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
-  return std::make_shared<MemorySource>(std::move(label), tensors);
+    std::string label, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+    Json config) {
+  return std::make_shared<MemorySource>(std::move(label), tensors, std::move(config));
 }
 
 std::shared_ptr<const Update> update_of(

@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "smidgen/base/json.h"
 #include "smidgen/delta/source.h"
 #include "smidgen/delta/subspace/update.h"
 
@@ -20,7 +21,8 @@ at::Tensor orthonormal_columns(int64_t rows, int64_t columns, uint64_t seed);
 
 // A model of fp32 tensors that exists in memory only.
 std::shared_ptr<const Source> memory_source(
-    std::string label, const std::vector<std::pair<std::string, at::Tensor>>& tensors);
+    std::string label, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+    Json config = nullptr);
 
 // The tensors against zeros.
 std::shared_ptr<const Update> update_of(

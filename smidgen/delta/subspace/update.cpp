@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <unordered_map>
+#include <unordered_set>
 
 #include <torch/torch.h>
 
@@ -18,16 +19,21 @@ class ModelUpdate : public Update {
  public:
   ModelUpdate(std::shared_ptr<const Source> model, std::shared_ptr<const Source> base)
       : model_(std::move(model)), base_(std::move(base)) {
+    check_kind();
     std::unordered_map<std::string, const SourceTensor*> there;
     for (const SourceTensor& tensor : base_->tensors()) there.emplace(tensor.name, &tensor);
     for (const SourceTensor& tensor : model_->tensors()) {
       const auto found = there.find(tensor.name);
-      if (found == there.end() || !info(tensor.stored).floating) {
+      if (found == there.end()) {
         left_out_.push_back(tensor.name);
-        if (found != there.end()) there.erase(found);
         continue;
       }
       const SourceTensor& other = *found->second;
+      there.erase(found);
+      if (!info(tensor.stored).floating || !info(other.stored).floating) {
+        left_out_.push_back(tensor.name);
+        continue;
+      }
       if (other.shape != tensor.shape)
         throw Error(ErrorKind::mismatch,
                     str("the shape is [", join(tensor.shape), "] in ", model_->label(), " and [",
@@ -35,7 +41,6 @@ class ModelUpdate : public Update {
                     tensor.name, "only models of one shape have a difference");
       pairs_.emplace(tensor.name, std::pair{&tensor, &other});
       tensors_.push_back({tensor.name, tensor.shape});
-      there.erase(found);
     }
     for (const SourceTensor& tensor : base_->tensors()) {
       if (there.contains(tensor.name)) left_out_.push_back(tensor.name);
@@ -79,6 +84,40 @@ class ModelUpdate : public Update {
   }
 
  private:
+  // What tells two architectures apart where tensors happen to fit: the family, and the blocks.
+  void check_kind() const {
+    // A GGUF file of a Mistral says llama.
+    const auto family = [](const Source& source) {
+      if (source.files() && source.files()->gguf) return Json();
+      const Json config = source.config();
+      return config.is_object() ? config.value("model_type", Json()) : Json();
+    };
+    const Json mine = family(*model_), theirs = family(*base_);
+    if (!mine.is_null() && !theirs.is_null() && mine != theirs)
+      throw Error(ErrorKind::mismatch,
+                  str(model_->label(), " is of the family ", mine.dump(), ", and ", base_->label(),
+                      " of ", theirs.dump()),
+                  "", "only a fine-tune has a difference from its base");
+    for (const auto& [one, other] : {std::pair{&model_, &base_}, std::pair{&base_, &model_}}) {
+      const std::string block = block_without(**one, **other);
+      if (!block.empty())
+        throw Error(ErrorKind::mismatch,
+                    str((*one)->label(), " has a block that ", (*other)->label(), " has not"),
+                    block, "only models of one shape have a difference");
+    }
+  }
+
+  // The first block of `one` that `other` has no tensor of; empty where there is none.
+  static std::string block_without(const Source& one, const Source& other) {
+    std::unordered_set<std::string> there;
+    for (const SourceTensor& tensor : other.tensors()) there.insert(block_of(tensor.name));
+    for (const SourceTensor& tensor : one.tensors()) {
+      const std::string block = block_of(tensor.name);
+      if (!block.empty() && !there.contains(block)) return block;
+    }
+    return {};
+  }
+
   static constexpr int64_t kPiece = int64_t{1} << 16;  // elements
   std::shared_ptr<const Source> model_, base_;
   std::vector<UpdateTensor> tensors_;
@@ -91,12 +130,6 @@ Delta turned(const Delta& delta) {
   if (const auto* low = std::get_if<LowRankDelta>(&delta))
     return LowRankDelta{low->b.t().contiguous(), low->a.t().contiguous(), low->scale};
   return DenseDelta{tile(delta, 0, rows(delta)).t().contiguous()};
-}
-
-int64_t columns_of(const Delta& delta) {
-  if (const auto* low = std::get_if<LowRankDelta>(&delta)) return low->a.size(1);
-  if (const auto* some = std::get_if<RowsDelta>(&delta)) return some->values.size(1);
-  return std::get<DenseDelta>(delta).values.size(1);
 }
 
 class AdapterUpdate : public Update {
@@ -126,10 +159,10 @@ class AdapterUpdate : public Update {
 
  private:
   void put(std::string name, Delta delta) {
-    const int64_t columns = columns_of(delta);
-    low_rank_ = low_rank_ && (columns == 1 || std::holds_alternative<LowRankDelta>(delta));
-    tensors_.push_back({name, columns == 1 ? std::vector<int64_t>{rows(delta)}
-                                           : std::vector<int64_t>{rows(delta), columns}});
+    const int64_t width = columns(delta);
+    low_rank_ = low_rank_ && (width == 1 || std::holds_alternative<LowRankDelta>(delta));
+    tensors_.push_back({name, width == 1 ? std::vector<int64_t>{rows(delta)}
+                                         : std::vector<int64_t>{rows(delta), width}});
     deltas_.emplace(std::move(name), std::move(delta));
   }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "smidgen/delta/source.h"
+#include "smidgen/io/delta_files.h"
 #include "smidgen/methods/adapter.h"
 #include "smidgen/nn/delta.h"
 
@@ -36,8 +37,9 @@ class Update {
   const UpdateTensor* find(const std::string& name) const;
 };
 
-// model - base, in fp32. Throws mismatch, naming the tensor, where a shape differs, and where no
-// tensor is in both.
+// model - base, in fp32. Throws mismatch where the configurations name different families, where
+// one of the two has a block that the other has not, where a shape differs (naming the tensor), and
+// where no tensor is in both.
 std::shared_ptr<const Update> model_update(std::shared_ptr<const Source> model,
                                            std::shared_ptr<const Source> base);
 
@@ -47,6 +49,10 @@ std::shared_ptr<const Update> model_update(std::shared_ptr<const Source> model,
 std::shared_ptr<const Update> adapter_update(std::string label, const Model& model,
                                              const std::vector<const Adapter*>& adapters,
                                              const std::vector<double>& weights);
+
+// Of a compressed fine-tune (io/delta_files.h): ternary tensors as the bits that they are, others
+// decoded as they are read. Exact ones have no difference here, and are left out.
+std::shared_ptr<const Update> compressed_update(std::string label, DeltaFiles delta);
 
 // The block that a tensor belongs to: its name up to the first number ("model.layers.3"), or empty.
 std::string block_of(const std::string& name);

@@ -16,7 +16,8 @@ namespace smidgen {
 
 namespace {
 
-constexpr std::string_view kPrefix = "base_model.model.", kB = ".lora_B.weight";
+constexpr std::string_view kPrefix = "base_model.model.", kA = ".lora_A.weight",
+                           kB = ".lora_B.weight";
 
 [[noreturn]] void no_plain_lora(const std::string& tensor) {
   throw Error(ErrorKind::unsupported, "only plain LoRA matrices can be projected", tensor,
@@ -27,23 +28,35 @@ constexpr std::string_view kPrefix = "base_model.model.", kB = ".lora_B.weight";
 std::string weight_of(const std::string& tensor) {
   if (tensor.starts_with(kPrefix) && tensor.ends_with(kB))
     return tensor.substr(kPrefix.size(), tensor.size() - kPrefix.size() - kB.size()) + ".weight";
-  if (!tensor.ends_with(".lora_A.weight")) no_plain_lora(tensor);
+  if (!tensor.ends_with(kA)) no_plain_lora(tensor);
   return {};
 }
 
-// The bytes of B, projected.
-std::vector<std::byte> projected_b(const std::string& name, const TensorView& view,
-                                   const std::string& weight, const Delta& v,
+// Columns of the weight that a lora_B belongs to.
+int64_t inputs_of(const TensorStore& tensors, const std::string& b) {
+  const std::string a = b.substr(0, b.size() - kB.size()) + std::string(kA);
+  const TensorView view = tensors.view(a);
+  if (view.shape.size() != 2) no_plain_lora(a);
+  return view.shape[1];
+}
+
+// The bytes of B [m, r], projected, for a weight of n columns.
+std::vector<std::byte> projected_b(const std::string& name, const TensorView& view, int64_t n,
+                                   const std::string& weight, const std::optional<Delta>& v,
                                    const Subspace& subspace, ProjectionMode mode) {
+  if (view.shape.size() != 2) no_plain_lora(name);
   at::Tensor b = at::empty(view.shape, at::kFloat);
   to_f32(view, {b.mutable_data_ptr<float>(), static_cast<size_t>(b.numel())});
-  if (b.dim() != 2) no_plain_lora(name);
-  const LeftBasis basis = left_basis(v);
-  if (basis.rows() != b.size(0))
+  if (!b.isfinite().all().item<bool>())
+    throw Error(ErrorKind::data, "the adapter holds NaN or infinity", name);
+  if (v && (rows(*v) != b.size(0) || columns(*v) != n))
     throw Error(ErrorKind::mismatch,
-                str("the adapter writes ", b.size(0), " rows, and the weight has ", basis.rows()),
+                str("the adapter is for a weight of [", b.size(0), ", ", n, "], and this one is [",
+                    rows(*v), ", ", columns(*v), "]"),
                 weight);
-  const int64_t n = tile(v, 0, 1).size(1);
+  // Where nothing was aligned there are no directions.
+  const LeftBasis basis =
+      v ? left_basis(*v) : LeftBasis{.vectors = at::empty({b.size(0), 0}, at::kDouble)};
   const Delta moved = project(directions(basis, n, subspace, weight), DenseDelta{b}, mode);
   const at::Tensor values = std::get<DenseDelta>(moved).values.contiguous();
   std::vector<std::byte> bytes(view.bytes.size());
@@ -86,7 +99,11 @@ class MovedSource : public Source {
     const torch::NoGradGuard no_grad;
     const Delta delta = *change_->read(tensor.name);
     const at::Tensor values = tile(delta, 0, rows(delta)).contiguous();
-    SMIDGEN_ASSERT(values.numel() == tensor.elements());
+    if (values.numel() != tensor.elements())
+      throw Error(ErrorKind::mismatch,
+                  str("the update has ", counted(values.numel(), "element"), ", and ", label(), " ",
+                      tensor.elements()),
+                  tensor.name);
     const std::lock_guard<std::mutex> lock(mutex_);
     return held_[tensor.name] = values;
   }
@@ -101,18 +118,36 @@ class MovedSource : public Source {
   mutable std::map<std::string, at::Tensor> held_;
 };
 
+// Every tensor is copied, from a source that moves it on the way; linear is never asked to mix.
 MergePlan plan_of(const Source& source) {
-  MergePlan plan{.method = "linear", .models = {source.label()}};
+  MergePlan plan{.method = "linear"};
   for (const SourceTensor& tensor : source.tensors()) {
-    PlannedTensor planned{.copy = PlannedInput{0, tensor.name}};
+    PlannedTensor planned{.action = PlannedTensor::Action::copy, .inputs = {{0, tensor.name}}};
     planned.task.tensor = tensor.name;
     planned.task.shape = tensor.shape;
     planned.task.elements = tensor.elements();
     planned.task.columns = tensor.columns();
-    planned.format = info(tensor.stored).safetensors.empty() ? Format::f32 : tensor.stored;
+    planned.task.inputs = 1;
     plan.tensors.push_back(std::move(planned));
   }
   return plan;
+}
+
+// Block formats of GGUF files have no place in a folder.
+std::vector<Format> formats_of(const Source& source) {
+  std::vector<Format> formats;
+  for (const SourceTensor& tensor : source.tensors())
+    formats.push_back(info(tensor.stored).safetensors.empty() ? Format::f32 : tensor.stored);
+  return formats;
+}
+
+Json config_of(const Source& source) {
+  Json config = source.config();
+  for (const SourceTensor& tensor : source.tensors()) {
+    if (!info(tensor.stored).safetensors.empty()) continue;
+    for (const char* key : {"dtype", "torch_dtype"}) config[key] = "float32";
+  }
+  return config;
 }
 
 }  // namespace
@@ -130,12 +165,10 @@ void write_projected_adapter(const AdapterFiles& adapter, const Update& alignmen
   for (const std::string& name : adapter.tensors->names()) {
     TensorView view = adapter.tensors->view(name);
     if (const std::string weight = weight_of(name); !weight.empty()) {
-      auto v = alignment.read(weight);
+      const auto v = alignment.read(weight);
       any = any || v;
-      // Where nothing was aligned there are no directions.
-      if (!v) v = DenseDelta{at::zeros({view.shape.front(), 1})};
       owned.push_back(std::make_unique<std::vector<std::byte>>(
-          projected_b(name, view, weight, *v, subspace, mode)));
+          projected_b(name, view, inputs_of(*adapter.tensors, name), weight, v, subspace, mode)));
       view.bytes = *owned.back();
     }
     tensors.push_back({name, view});
@@ -147,21 +180,30 @@ void write_projected_adapter(const AdapterFiles& adapter, const Update& alignmen
 }
 
 void write_moved_model(std::shared_ptr<const Source> aligned, std::shared_ptr<const Update> change,
-                       const fs::path& out, const std::function<void(int64_t bytes)>& wrote) {
+                       const fs::path& given, const std::function<void(int64_t bytes)>& wrote) {
+  const fs::path out =
+      fs::absolute(given.filename().empty() ? given.parent_path() : given).lexically_normal();
   check_new_folder(out);
+  make_folder(out.parent_path());
+  for (const UpdateTensor& tensor : change->tensors()) {
+    if (!aligned->find(tensor.name))
+      throw Error(ErrorKind::mismatch,
+                  str("the fine-tune changes a tensor that ", aligned->label(), " does not store"),
+                  tensor.name, "a tied head has to be untied first");
+  }
   const auto moved = std::make_shared<MovedSource>(std::move(aligned), std::move(change));
   SMIDGEN_ASSERT(moved->files());
-  const fs::path whole = fs::absolute(out).lexically_normal();
-  const UnfinishedFolder unfinished(whole.parent_path() /
-                                    str(".", whole.filename().string(), ".projecting"));
+  const UnfinishedFolder unfinished(out.parent_path() /
+                                    str(".", out.filename().string(), ".projecting"));
   const fs::path& work = unfinished.path;
-  merge_weights(plan_of(*moved), {moved}, work, {.statistics = false, .wrote = wrote});
-  write_file(work / "config.json", moved->config().dump(2) + "\n");
+  merge_weights(plan_of(*moved), {moved}, work,
+                {.formats = formats_of(*moved), .statistics = false, .wrote = wrote});
+  write_file(work / "config.json", config_of(*moved).dump(2) + "\n");
   if (const Json& generation = moved->files()->generation_config; !generation.is_null())
     write_file(work / "generation_config.json", generation.dump(2) + "\n");
   write_tokenizer_files(*moved->files(), work);
   sync_tree(work);
-  replace_folder(work, whole);
+  replace_folder(work, out);
 }
 
 }  // namespace smidgen

@@ -17,8 +17,9 @@ void write_projected_adapter(const AdapterFiles& adapter, const Update& alignmen
                              const Subspace& subspace, ProjectionMode mode, const fs::path& out);
 
 // A model folder with W_A + P: sums in fp32, each rounded once to the format that the aligned model
-// stores it in (fp32 for block formats). What the change does not have is copied. The folder
-// appears whole. Memory: for each thread one tensor in fp32 and what its projection takes.
+// stores it in (fp32 for block formats). What the change does not have is copied. Throws
+// mismatch for a change of a tensor that the model does not store. The folder appears whole.
+// Memory: for each thread one tensor in fp32 and what its projection takes.
 void write_moved_model(std::shared_ptr<const Source> aligned, std::shared_ptr<const Update> change,
                        const fs::path& out, const std::function<void(int64_t bytes)>& wrote = {});
 

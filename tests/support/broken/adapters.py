@@ -131,6 +131,13 @@ def adapter_of_another_base(to):
 
 
 @thing
+def adapter_with_nan(to):
+    tensors = adapter_tensors()
+    tensors["base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight"][2, 1] = np.nan
+    return write_adapter(to, tensors)
+
+
+@thing
 def adapter_with_a_resized_embedding(to):
     named = adapter_tensors() | {"base_model.model.model.embed_tokens.weight": np.zeros((tiny.vocab_size() + 3, 96), np.float32)}
     return write_adapter(to, named, modules_to_save=["embed_tokens"])

@@ -188,3 +188,58 @@ def model_with_other_digits(to):
     spec["pre_tokenizer"]["pretokenizers"][0]["individual_digits"] = False
     path.write_text(json.dumps(spec))
     return to
+
+
+def moved(tensors, seed=1) -> None:
+    """A fine-tune of every matrix of the blocks."""
+    draw = np.random.default_rng(seed)
+    for name, w in tensors.items():
+        if "layers" in name and w.ndim == 2:
+            tensors[name] = (w + 0.02 * draw.standard_normal(w.shape)).astype(w.dtype)
+
+
+@thing
+def model_moved(to):
+    return with_weights(to, moved)
+
+
+@thing
+def model_moved_with_nan(to):
+    def change(tensors):
+        moved(tensors, 2)
+        tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = np.nan
+
+    return with_weights(to, change)
+
+
+@thing
+def model_moved_of_another_family(to):
+    with_weights(to, moved)
+    path = to / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}, indent=2))
+    return to
+
+
+@thing
+def model_moved_of_fewer_layers(to):
+    def change(tensors):
+        moved(tensors)
+        for name in [n for n in tensors if "layers.2." in n]:
+            del tensors[name]
+
+    with_weights(to, change)
+    path = to / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 2}, indent=2))
+    return to
+
+
+@thing
+def model_moved_of_another_vocabulary(to):
+    def change(tensors):
+        moved(tensors)
+        tensors["model.embed_tokens.weight"] = tensors["model.embed_tokens.weight"][:-1]
+
+    with_weights(to, change)
+    path = to / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": tiny.vocab_size() - 1}, indent=2))
+    return to
