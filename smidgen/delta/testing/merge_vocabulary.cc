@@ -45,7 +45,8 @@ TokenizerSetting setting_of(const Json& json, const std::vector<std::string>& la
     setting.from = TokenizerSetting::From::model;
     setting.model = place(source);
   }
-  for (const auto& [token, entry] : json.value("tokens", Json::object()).items()) {
+  const Json tokens = json.value("tokens", Json::object());
+  for (const auto& [token, entry] : tokens.items()) {
     TokenFill fill{.force = entry.value("force", false)};
     const Json from = entry.value("source", Json());
     if (from.is_string()) {
