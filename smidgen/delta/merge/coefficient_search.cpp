@@ -97,7 +97,12 @@ std::vector<Coefficient> coefficients_of(const std::string& text, const std::str
                   str(parameter.name, " is ", point.text, ", outside of its range ", range->low,
                       " to ", range->high),
                   point.place, "a search begins at the recipe's numbers");
-    const size_t offset = std::min(offset_of(lines, point.place), text.size());
+    size_t offset = std::min(offset_of(lines, point.place), text.size());
+    // The place of a scalar with an anchor is that of the anchor.
+    if (offset < text.size() && text[offset] == '&') {
+      offset = std::min(text.find_first_of(" \t", offset), text.size());
+      offset = std::min(text.find_first_not_of(" \t", offset), text.size());
+    }
     const std::string quote = text.substr(offset, 1), quoted = str(quote, point.text, quote);
     const bool plain = text.compare(offset, point.text.size(), point.text) == 0;
     const std::string& written = plain ? point.text : quoted;

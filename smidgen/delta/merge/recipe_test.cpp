@@ -172,7 +172,8 @@ TEST(MergeRecipe, RefusesWhatItCannotMean) {
        "usage: a merge recipe needs exactly one of [models], [slices] and [modules] (m.yml:1:1) "},
       {"{merge_method: linear, models: a}", "usage: models is not a list (m.yml:1:32) "},
       {"{merge_method: linear, models: [a]}",
-       "usage: an entry of models is not a map (m.yml:1:33) its keys: model, parameters"},
+       "usage: an entry of models is not a map (m.yml:1:33) its keys: model, parameters, "
+       "statistics"},
       {"{merge_method: linear, models: [{parameters: {}}]}",
        "usage: an entry of models needs [model] (m.yml:1:33) "},
       {"{merge_method: linear, slices: [{sources: []}]}",
