@@ -71,13 +71,16 @@ class Workplace {
     make_folder(path_);
     lock_.emplace(path_ / kLock);
     const fs::path mark = path_ / kPlanFile;
-    if (path_exists(mark) && read_file(mark) == plan) return;
+    const bool same = path_exists(mark) && read_file(mark) == plan;
     bool other = false;
     for (const auto& entry : fs::directory_iterator(path_)) {
-      if (entry.path().filename() == kLock) continue;
-      other = true;
+      const std::string name = entry.path().filename().string();
+      const bool begun = name.find(".tmp-") != name.npos;  // a file of a run that was killed
+      if (name == kLock || (same && !begun)) continue;
+      other = other || !begun;
       remove_tree(entry.path());
     }
+    if (same) return;
     if (other) log_line("an interrupted merge with other settings is dropped: ", path_.string());
     write_file(mark, plan);
   }
