@@ -35,7 +35,8 @@ class LinearMerge : public TensorMerge {
   std::vector<float> weights_;
 };
 
-// mergekit's steps for 16 bits: the sum in fp32, divided, rounded once.
+// mergekit's steps for 16 bits: the sum in fp32, divided, rounded once. torch's addcmul rounds a
+// product and the sum it goes into together.
 template <class T>
 class NarrowLinearMerge : public LinearMerge {
  public:
@@ -50,7 +51,7 @@ class NarrowLinearMerge : public LinearMerge {
   void emit(const Chunk& chunk, float* out) const override {
     for (int64_t k = 0; k < chunk.count; ++k) {
       float sum = 0;
-      for (size_t i = 0; i < own_.size(); ++i) sum += own_[i] * chunk.inputs[i][k];
+      for (size_t i = 0; i < own_.size(); ++i) sum = std::fma(own_[i], chunk.inputs[i][k], sum);
       out[k] = narrowed<T>(sum / sum_);
     }
   }
