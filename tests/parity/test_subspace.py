@@ -177,7 +177,7 @@ def test_a_compressed_fine_tune(tmp_path):
                 assert mine["overlap"] == pytest.approx(theirs["overlap"], abs=1e-3)
     assert seen > 60
     done = smidgen.call("compare", tmp_path / "small-a", tmp_path / "small-b", base=a)
-    assert done.returncode == 1 and "the delta was made from the base with digest" in done.stderr
+    assert done.returncode == 1 and "was trained on the base with digest" in done.stderr
     smidgen.ok("compare", tmp_path / "small-a", tmp_path / "small-b", base=a, allow_other_base=True)
 
 

@@ -14,6 +14,7 @@
 #include "smidgen/delta/diff/subject.h"
 #include "smidgen/delta/subspace/open_update.h"
 #include "smidgen/delta/subspace/write_projected.h"
+#include "smidgen/io/delta_files.h"
 
 namespace smidgen {
 
@@ -59,6 +60,12 @@ void fields(V& v, ProjectConfig& c) {
     {.help = "Keys of adapter_config.json that are let through unread"});
   v("allow_other_base", c.allow_other_base,
     {.help = "Take an adapter that was trained on another model than the aligned one"});
+}
+
+// Whether the copy is an adapter: the delta of a whole model has no factors to project.
+bool copies_adapter(const std::string& tuned) {
+  const fs::path path = parse_adapter(tuned).path;
+  return is_adapter_path(path) && !(is_delta(path) && !read_delta(path).adapter);
 }
 
 // The adapter that the copy is made of.
@@ -140,7 +147,7 @@ void run_project(const Invocation& invocation) {
   const ProjectionMode mode = config.mode == "same"   ? ProjectionMode::same
                               : config.mode == "orth" ? ProjectionMode::orth
                                                       : ProjectionMode::opp;
-  if (is_adapter_path(parse_adapter(config.tuned).path)) {
+  if (copies_adapter(config.tuned)) {
     write_projected_adapter(adapter_of(config, opener), *alignment, subspace, mode, *config.out);
   } else {
     Progress progress("project", 0);

@@ -81,6 +81,10 @@ TEST(DeltaSums, StacksStayLowRank) {
   EXPECT_EQ(std::get<LowRankDelta>(low).a.size(0), 5);
   const at::Tensor want = at::cat({tile(a, 0, 5), at::zeros({4, 12}), tile(b, 0, 7)});
   EXPECT_LT(largest(tile(low, 0, 16) - want), 1e-6);
+  const Delta c = factors(7, 12, 3, 3, 0.5);
+  const Delta common = stack({{5, &a}, {7, &c}}, 12);
+  EXPECT_EQ(std::get<LowRankDelta>(common).scale, 0.5);
+  EXPECT_LT(largest(tile(common, 0, 12) - at::cat({tile(a, 0, 5), tile(c, 0, 7)})), 1e-6);
   const Delta full = DenseDelta{tile(b, 0, 7)};
   EXPECT_LT(largest(tile(stack({{5, &a}, {4, nullptr}, {7, &full}}, 12), 0, 16) - want), 1e-6);
 }

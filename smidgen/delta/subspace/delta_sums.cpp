@@ -77,14 +77,18 @@ SignCount compare_signs(const Delta& a, const Delta& b) {
 
 Delta stack(const std::vector<StackPart>& parts, int64_t columns) {
   const torch::NoGradGuard no_grad;
-  bool low = true;
+  bool low = true, one_scale = true;
+  double scale = 0;
   int64_t height = 0, rank = 0;
   for (const StackPart& part : parts) {
     height += part.rows;
     if (!part.delta) continue;
     const auto* factors = std::get_if<LowRankDelta>(part.delta);
     low = low && factors;
-    if (factors) rank += factors->a.size(0);
+    if (!factors) continue;
+    one_scale = one_scale && (rank == 0 || factors->scale == scale);
+    scale = factors->scale;
+    rank += factors->a.size(0);
   }
   if (!low) {
     at::Tensor out = at::zeros({height, columns}, at::kFloat);
@@ -95,15 +99,17 @@ Delta stack(const std::vector<StackPart>& parts, int64_t columns) {
     }
     return DenseDelta{out};
   }
+  // A scale that all have in common is not rounded into the factors.
   LowRankDelta out{at::zeros({rank, columns}, at::kFloat), at::zeros({height, rank}, at::kFloat),
-                   1};
+                   one_scale ? scale : 1};
   int64_t row = 0, from = 0;
   for (const StackPart& part : parts) {
     if (part.delta) {
       const auto& factors = std::get<LowRankDelta>(*part.delta);
       const int64_t r = factors.a.size(0);
       out.a.narrow(0, from, r).copy_(factors.a);
-      out.b.narrow(0, row, part.rows).narrow(1, from, r).copy_(factors.b * factors.scale);
+      at::Tensor b = out.b.narrow(0, row, part.rows).narrow(1, from, r);
+      b.copy_(one_scale ? factors.b : factors.b * factors.scale);
       from += r;
     }
     row += part.rows;

@@ -32,7 +32,6 @@ const Model& UpdateOpener::model() {
 std::shared_ptr<const Update> UpdateOpener::open(const std::string& spec) {
   if (const AdapterChoice choice = parse_adapter(spec); is_adapter_path(choice.path))
     return adapters(spec, {choice});
-  if (is_delta(spec)) return compressed(spec);
   const ModelFiles named = open_model(spec);
   std::error_code ignored;
   if (!named.adapters.empty() && fs::equivalent(named.path, base_, ignored)) {
@@ -56,21 +55,6 @@ std::shared_ptr<const Update> UpdateOpener::adapters(const std::string& label,
     weights.push_back(choice.scale);
   }
   return adapter_update(label, model(), pointers, weights);
-}
-
-std::shared_ptr<const Update> UpdateOpener::compressed(const std::string& spec) {
-  DeltaFiles delta = read_delta(spec);
-  if (delta.adapter)
-    throw Error(ErrorKind::mismatch,
-                "a compressed adapter without its adapter_config.json: nothing says where it acts",
-                spec);
-  if (!allow_other_base_ && !delta.base.empty() && files().digest() != delta.base)
-    throw Error(ErrorKind::mismatch,
-                str("the delta was made from the base with digest ", delta.base.substr(0, 12),
-                    ", and ", base_, " has digest ", files().digest().substr(0, 12)),
-                (delta.path / "delta.json").string(),
-                "give it the base it was made from, or --allow-other-base");
-  return compressed_update(spec, std::move(delta));
 }
 
 }  // namespace smidgen

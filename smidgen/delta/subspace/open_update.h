@@ -19,10 +19,10 @@ class UpdateOpener {
   UpdateOpener(std::string base, bool allow_other_base,
                std::vector<std::string> allow_config_keys = {});
 
-  // An adapter (PATH or PATH:SCALE), a compressed fine-tune, a model folder, a GGUF file, or
+  // An adapter or a compressed fine-tune (PATH or PATH:SCALE), a model folder, a GGUF file, or
   // BASE+ADAPTER, which is its adapters where it names the same base. Throws mismatch with both
-  // digests where an adapter or a compressed fine-tune says that it is of another base, usage for
-  // an adapter on a base that has adapters itself, and what model_update() throws.
+  // digests where an adapter says that it is of another base, usage for an adapter on a base that
+  // has adapters itself, and what model_update() throws.
   std::shared_ptr<const Update> open(const std::string& spec);
 
   // The base as a model's tensors, and as what adapters are put on.
@@ -33,7 +33,6 @@ class UpdateOpener {
  private:
   std::shared_ptr<const Update> adapters(const std::string& label,
                                          const std::vector<AdapterChoice>& choices);
-  std::shared_ptr<const Update> compressed(const std::string& spec);
 
   std::string base_;
   bool allow_other_base_;

@@ -168,7 +168,7 @@ Planted planted(bool useful_in_alignment) {
 
 TEST(Selectivity, IsTheDifferenceOfShares) {
   EXPECT_DOUBLE_EQ(selectivity({0.2, 1}, {0.6, 2}, {0.6, 1}), 1);
-  EXPECT_DOUBLE_EQ(selectivity({0.2, 1}, {0.6, 2}, {0.4, 1.5}), 0);
+  EXPECT_NEAR(selectivity({0.2, 1}, {0.6, 2}, {0.4, 1.5}), 0, 1e-15);
   EXPECT_DOUBLE_EQ(selectivity({0.2, 1}, {0.6, 2}, {0.2, 2}), -1);
   EXPECT_TRUE(error_of([] { selectivity({0.2, 1}, {0.6, 1}, {0.4, 1}); }).starts_with("data:"));
 }

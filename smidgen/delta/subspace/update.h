@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "smidgen/delta/source.h"
-#include "smidgen/io/delta_files.h"
 #include "smidgen/methods/adapter.h"
 #include "smidgen/nn/delta.h"
 
@@ -49,10 +48,6 @@ std::shared_ptr<const Update> model_update(std::shared_ptr<const Source> model,
 std::shared_ptr<const Update> adapter_update(std::string label, const Model& model,
                                              const std::vector<const Adapter*>& adapters,
                                              const std::vector<double>& weights);
-
-// Of a compressed fine-tune (io/delta_files.h): ternary tensors as the bits that they are, others
-// decoded as they are read. Exact ones have no difference here, and are left out.
-std::shared_ptr<const Update> compressed_update(std::string label, DeltaFiles delta);
 
 // The block that a tensor belongs to: its name up to the first number ("model.layers.3"), or empty.
 std::string block_of(const std::string& name);
