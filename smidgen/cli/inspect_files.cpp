@@ -11,6 +11,7 @@
 #include "smidgen/io/adapter_files.h"
 #include "smidgen/io/adapter_mlx.h"
 #include "smidgen/io/checkpoint.h"
+#include "smidgen/io/delta_files.h"
 #include "smidgen/io/gguf.h"
 #include "smidgen/io/json_file.h"
 #include "smidgen/io/little_endian.h"
@@ -156,6 +157,13 @@ Json inspect_adapter(const fs::path& path) {
   take("base", "base_model_name_or_path");
   if (adapter.sidecar.is_object() && adapter.sidecar.contains("base_digest")) {
     out["base_digest"] = adapter.sidecar["base_digest"];
+  }
+  if (is_delta(adapter.path)) {
+    const Json delta = read_json(adapter.path / "delta.json");
+    for (const char* key :
+         {"of", "kind", "codec", "elements", "kept", "density", "alpha", "scale"}) {
+      if (delta.contains(key)) out["compressed"][key] = delta[key];
+    }
   }
   out["config"] = config;
   if (!adapter.sidecar.is_null()) out["sidecar"] = adapter.sidecar;

@@ -196,6 +196,21 @@ DeltaFiles read_delta(const fs::path& folder) {
   return files;
 }
 
+std::string delta_json(const Json& json) {
+  std::string text = "{";
+  for (const auto& [key, value] : json.items()) {
+    text += text.size() > 1 ? ",\n " : "\n ";
+    text += Json(key).dump() + ": ";
+    if (key != "tensors" || !value.is_array() || value.empty()) {
+      text += value.dump();
+      continue;
+    }
+    for (size_t i = 0; i < value.size(); ++i) text += (i ? ",\n  " : "[\n  ") + value[i].dump();
+    text += "]";
+  }
+  return text + "\n}\n";
+}
+
 void write_delta(const fs::path& given, const DeltaContents& contents) {
   const fs::path folder = given.filename().empty() ? given.parent_path() : given;
   std::error_code ignored;
@@ -219,7 +234,7 @@ void write_delta(const fs::path& given, const DeltaContents& contents) {
   const UnfinishedFolder temporary(folder.parent_path() /
                                    str(".", folder.filename().string(), ".tmp-", ::getpid()));
   write_safetensors(temporary.path / kFile, tensors, {});
-  write_file(temporary.path / kJson, contents.json.dump(1) + "\n");
+  write_file(temporary.path / kJson, delta_json(contents.json));
   if (!contents.adapter_config.is_null())
     write_file(temporary.path / "adapter_config.json", python_json(contents.adapter_config));
   if (!contents.sidecar.is_null())

@@ -100,6 +100,9 @@ struct DeltaContents {
   std::vector<std::pair<std::string, std::string>> texts;  // files of a model: name, content
 };
 
+// The text of delta.json: a line for each tensor, so that long lists stay short.
+std::string delta_json(const Json& json);
+
 // The folder appears whole. Throws usage when it exists and is not empty.
 void write_delta(const fs::path& folder, const DeltaContents& contents);
 

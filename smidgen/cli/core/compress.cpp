@@ -129,6 +129,7 @@ Json report_json(const Compressed& compressed, const std::vector<AlphaScore>& tr
               {"bits", r.bits()},
               {"code_bytes", r.code_bytes},
               {"exact_bytes", r.exact_bytes},
+              {"head_bytes", r.head_bytes},
               {"source_bytes", r.source_bytes},
               {"relative_error", r.error}};
   if (json.contains("sigma")) {
@@ -156,9 +157,9 @@ Json report_json(const Compressed& compressed, const std::vector<AlphaScore>& tr
   return out;
 }
 
-std::string short_number(double value) {
+std::string short_number(double value, int digits = 4) {
   std::ostringstream out;
-  out.precision(4);
+  out.precision(digits);
   out << value;
   return out.str();
 }
@@ -173,7 +174,7 @@ void show(const Compressed& compressed, const CompressConfig& c, const Json& rep
              " did not move and take no part: ", join(names, ", ", 3));
   }
   for (const AlphaScore& score : tried)
-    log_line("alpha ", short_number(score.alpha), "  loss ", short_number(score.score));
+    log_line("alpha ", short_number(score.alpha), "  loss ", short_number(score.score, 7));
   if (report.contains("density")) {
     // The tensors that keep most and least.
     const auto& tensors = report["tensors"];
@@ -197,12 +198,11 @@ void show(const Compressed& compressed, const CompressConfig& c, const Json& rep
              "; of least squared error is ", short_number(r.fit));
   }
   log_line("relative error ", short_number(r.error));
-  const uint64_t bytes = r.code_bytes + r.exact_bytes;
-  log_line("wrote ", c.out.string(), ": ", bytes_text(static_cast<int64_t>(bytes)),
-           r.exact_bytes
-               ? str(", of which ", bytes_text(static_cast<int64_t>(r.exact_bytes)), " exact")
-               : std::string(),
-           ", ", short_number(static_cast<double>(r.source_bytes) / static_cast<double>(bytes)),
+  const auto size = [](uint64_t bytes) { return bytes_text(static_cast<int64_t>(bytes)); };
+  log_line("wrote ", c.out.string(), ": ", size(r.bytes()), " (codes ", size(r.code_bytes),
+           ", names and shapes ", size(r.head_bytes),
+           r.exact_bytes ? str(", exact tensors ", size(r.exact_bytes)) : std::string(), "), ",
+           short_number(static_cast<double>(r.source_bytes) / static_cast<double>(r.bytes())),
            " times smaller than ", bytes_text(static_cast<int64_t>(r.source_bytes)));
 }
 

@@ -264,6 +264,7 @@ class Compressor {
     if (!vector_.copies.empty()) json["copies"] = vector_.copies;
     if (!vector_.unmoved.empty()) json["unmoved"] = vector_.unmoved;
     contents.json = std::move(json);
+    r.head_bytes = delta_json(contents.json).size();
     contents.exact = vector_.exact;
     contents.adapter_config = vector_.adapter_config;
     contents.sidecar = vector_.sidecar;

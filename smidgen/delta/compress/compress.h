@@ -44,9 +44,11 @@ struct CompressReport {
   // Of ternary codes; `fit` is the scale of least squared error.
   double scale = 0, fit = 0;
   double error = 0;  // norm(tau - tau') / norm(tau)
-  // Bytes of codes and kept values; of tensors that stay exact; of the update before.
-  uint64_t code_bytes = 0, exact_bytes = 0, source_bytes = 0;
+  // Bytes of codes and kept values; of tensors that stay exact; of delta.json, which names the
+  // tensors; of the update before.
+  uint64_t code_bytes = 0, exact_bytes = 0, head_bytes = 0, source_bytes = 0;
 
+  uint64_t bytes() const { return code_bytes + exact_bytes + head_bytes; }
   double density() const;
   double alpha() const { return sigma > 0 ? scale / sigma : 0; }
   double bits() const;     // a value, as written

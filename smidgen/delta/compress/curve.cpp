@@ -19,8 +19,7 @@ std::string fixed(double value, int decimals) {
 }
 
 double ratio(const CompressReport& report) {
-  return static_cast<double>(report.source_bytes) /
-         static_cast<double>(report.code_bytes + report.exact_bytes);
+  return static_cast<double>(report.source_bytes) / static_cast<double>(report.bytes());
 }
 
 std::string figure(const Chart& chart) {
@@ -41,8 +40,8 @@ Cells cells_of(const Curve& curve) {
   for (const CurvePoint& point : curve.points) {
     const CompressReport& r = point.report;
     cells.rows.push_back({fixed(point.density, 3), std::to_string(r.kept), fixed(r.bits(), 4),
-                          fixed(r.entropy(), 4), std::to_string(r.code_bytes + r.exact_bytes),
-                          fixed(ratio(r), 1), fixed(r.alpha(), 3), fixed(r.error, 4)});
+                          fixed(r.entropy(), 4), std::to_string(r.bytes()), fixed(ratio(r), 1),
+                          fixed(r.alpha(), 3), fixed(r.error, 4)});
     if (curve.base_loss) cells.rows.back().push_back(point.loss ? fixed(*point.loss, 4) : "");
   }
   return cells;
@@ -73,15 +72,9 @@ Json curve_json(const Curve& curve) {
   Json points = Json::array();
   for (const CurvePoint& point : curve.points) {
     const CompressReport& r = point.report;
-    Json entry = {{"density", point.density},
-                  {"kept", r.kept},
-                  {"bits", r.bits()},
-                  {"entropy", r.entropy()},
-                  {"bytes", r.code_bytes + r.exact_bytes},
-                  {"alpha", r.alpha()},
-                  {"scale", r.scale},
-                  {"fit", r.fit},
-                  {"relative_error", r.error}};
+    Json entry = {{"density", point.density}, {"kept", r.kept},     {"bits", r.bits()},
+                  {"entropy", r.entropy()},   {"bytes", r.bytes()}, {"alpha", r.alpha()},
+                  {"scale", r.scale},         {"fit", r.fit},       {"relative_error", r.error}};
     if (point.loss) entry["loss"] = *point.loss;
     points.push_back(std::move(entry));
   }
