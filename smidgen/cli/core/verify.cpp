@@ -16,7 +16,7 @@ namespace {
 struct VerifyConfig {
   std::string first, second;
   std::string base;
-  std::vector<std::string> text;
+  std::optional<std::string> text;
   std::optional<fs::path> file;
   double tolerance = kLosslessBound;
   std::string dtype = "fp32";
@@ -30,7 +30,7 @@ void fields(V& v, VerifyConfig& c) {
     {.help = "Model folder, GGUF file, BASE+ADAPTER, or with --base an adapter", .required = true});
   v("second", c.second, {.help = "The same", .required = true});
   v("base", c.base, {.help = "Model that adapters named alone are on"});
-  v("text", c.text, {.help = "Texts to compare on, beside the fixed one"});
+  v("text", c.text, {.help = "A text to compare on, beside the fixed one"});
   v("file", c.file, {.help = "File with a text to compare on"});
   v("tolerance", c.tolerance,
     {.help = "Largest difference of a logit, over the largest logit, that counts as the same",
@@ -90,7 +90,7 @@ int run_verify(const Invocation& invocation) {
   const bool words = has_tokenizer(a.files);
   std::vector<std::pair<std::string, std::string>> texts;
   if (words) texts.emplace_back("fixed", kVerificationText);
-  for (const std::string& text : config.text) texts.emplace_back("given", text);
+  if (config.text) texts.emplace_back("given", *config.text);
   if (config.file) texts.emplace_back(config.file->string(), read_file(*config.file));
   if (!words && texts.size() > 0)
     throw Error(ErrorKind::unsupported, "the model has no tokenizer", config.first,
