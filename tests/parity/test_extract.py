@@ -171,9 +171,11 @@ def by_mergekit(base, model, out, monkeypatch, *options):
 
 @pytest.mark.parametrize("options", [{"rank": 5}, {"rank": 64}, {"rank": 3, "scale_on": "a"}, {"sv_epsilon": 0.25}, {"rank": 4, "embeddings": True}])
 def test_factors_are_mergekits(options, tmp_path, monkeypatch):
-    """Up to the signs of singular vectors, which are nobody's choice: so the products are compared, and how both factors are scaled."""
+    """Up to the signs of singular vectors, which are nobody's choice: so the products are compared, and how both factors are
+    scaled. mergekit decomposes in fp32, so that where the cut falls between near singular values its product is off by more
+    than ours: ours must lie within its distance from the one in fp64."""
     base = tiny.model(tie_word_embeddings=False)
-    model = moved(base, tmp_path / "after", [*LINEAR, "embed_tokens", "lm_head", "norm"])
+    model = moved(base, tmp_path / "after", [*EVERYTHING, "post_attention_layernorm"])  # mergekit writes what is unchanged, too
     words = {"rank": "--max-rank", "sv_epsilon": "--sv-epsilon"}
     theirs = [text for key, value in options.items() if key in words for text in (words[key], str(value))]
     theirs += ["--no-distribute-scale"] if "scale_on" in options else []
@@ -181,11 +183,17 @@ def test_factors_are_mergekits(options, tmp_path, monkeypatch):
     by_mergekit(base, model, tmp_path / "theirs", monkeypatch, *theirs)
     extract(base, model, tmp_path / "ours", **options)
     ours, wanted = (smidgen.tensors(tmp_path / side / "adapter_model.safetensors") for side in ("ours", "theirs"))
-    assert ours.keys() == wanted.keys() | {n for n in ours if "embed_tokens" in n and "lora" not in n}
+    assert ours.keys() == wanted.keys()
+    moves = differences(base, model)
     for name in (n for n in wanted if "_A" in n):
+        module = name.removeprefix(PREFIX).rsplit(".lora_", 1)[0]
+        d = moves[f"{module}.weight"]
+        exact, *_ = best(d.T if "embedding" in name else d, options.get("rank", 128), options.get("sv_epsilon", 0.0))
         b = name.replace("lora_A", "lora_B").replace("embedding_A", "embedding_B")
         assert ours[name].shape == wanted[name].shape, name
-        assert reference.difference(ours[b].astype(np.float64) @ ours[name], wanted[b].astype(np.float64) @ wanted[name]) <= 1e-5, name
+        mine, theirs = (side[b].astype(np.float64) @ side[name] for side in (ours, wanted))
+        assert reference.difference(mine, exact) <= 1e-6, name
+        assert reference.difference(mine, theirs) <= min(1e-4, reference.difference(theirs, exact) + 1e-6), name
         assert np.allclose(np.linalg.norm(ours[name], axis=1), np.linalg.norm(wanted[name], axis=1), rtol=1e-4), name
     for name in (n for n in wanted if "lora_" not in n):
         assert np.array_equal(ours[name], wanted[name]), name

@@ -18,20 +18,19 @@ Json value_of(const LoraFile& file, const char* key) {
   return found == file.config().end() ? Json(nullptr) : *found;
 }
 
-// What stands before a path's first number, "model.layers" of "model.layers.0.mlp.up_proj", or its
-// parent: two adapters that share none of these were made for different architectures.
+// What stands before a path's first number, "model.layers" of "model.layers.0.mlp.up_proj":
+// adapters that both have layers, and no such stem in common, were made for different
+// architectures. What lies outside of layers, an embedding or a head, says nothing.
 std::set<std::string> stems(const LoraFile& file) {
   std::set<std::string> found;
   for (const LoraPlace& place : file.places()) {
     const std::string& path = place.module;
-    size_t end = path.rfind('.');
     for (size_t dot = path.find('.'); dot != std::string::npos; dot = path.find('.', dot + 1)) {
-      if (dot + 1 < path.size() && std::isdigit(static_cast<unsigned char>(path[dot + 1]))) {
-        end = dot;
-        break;
-      }
+      if (dot + 1 >= path.size() || !std::isdigit(static_cast<unsigned char>(path[dot + 1])))
+        continue;
+      found.insert(path.substr(0, dot));
+      break;
     }
-    found.insert(path.substr(0, end == std::string::npos ? 0 : end));
   }
   return found;
 }
@@ -39,12 +38,6 @@ std::set<std::string> stems(const LoraFile& file) {
 template <class Set>
 bool meet(const Set& a, const Set& b) {
   return std::any_of(a.begin(), a.end(), [&](const auto& item) { return b.contains(item); });
-}
-
-std::set<std::string> modules_of(const LoraFile& file) {
-  std::set<std::string> names;
-  for (const LoraPlace& place : file.places()) names.insert(place.module);
-  return names;
 }
 
 void check_shapes(const LoraFile& first, const LoraFile& second) {
@@ -75,18 +68,20 @@ void check_pair(const LoraFile& first, const LoraFile& second, bool allow_other_
                 (second.files().path / "smidgen.json").string(),
                 "combine adapters of one base, or --allow-other-base");
   }
-  if (!meet(modules_of(first), modules_of(second)) && !meet(stems(first), stems(second))) {
+  const Json x = value_of(first, "base_model_name_or_path");
+  const Json y = value_of(second, "base_model_name_or_path");
+  const bool named = x.is_string() && y.is_string() && x != "" && y != "";
+  if (named && x == y) return;
+  const std::set<std::string> layers = stems(first), others = stems(second);
+  if (!layers.empty() && !others.empty() && !meet(layers, others)) {
     throw Error(ErrorKind::mismatch,
-                str("the adapters have no modules in common: ", first.label(), " has ",
-                    first.places().front().module, ", ", second.label(), " has ",
-                    second.places().front().module),
+                str("the adapters have no layers in common: ", first.label(), " has ",
+                    *layers.begin(), ", ", second.label(), " has ", *others.begin()),
                 second.label(),
                 "they look like adapters of different architectures; --allow-other-base where they "
                 "are not");
   }
-  const Json x = value_of(first, "base_model_name_or_path");
-  const Json y = value_of(second, "base_model_name_or_path");
-  if (x.is_string() && y.is_string() && x != y && x != "" && y != "") {
+  if (named) {
     log_note("the adapters name different bases, ", x.dump(), " and ", y.dump(),
              ": make sure that they are the same model");
   }

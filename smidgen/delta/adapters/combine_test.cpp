@@ -296,7 +296,9 @@ TEST_F(Adapters, WhatDoesNotFitIsNamed) {
   make("x", q, Json::object(), {{"base_digest", "aaaaaaaaaaaaaaaa"}});
   make("digest", q, Json::object(), {{"base_digest", "bbbbbbbbbbbbbbbb"}});
   make("shape", {{kQ, {10, 14, 4}}});
-  make("other", {{"transformer.h.0.attn.c_attn", {10, 12, 4}}});
+  make("other", {{"transformer.h.0.attn.c_attn", {10, 12, 4}}},
+       {{"base_model_name_or_path", "gpt2"}});
+  make("head", {{"lm_head", {10, 12, 4}}}, {{"base_model_name_or_path", ""}});
   make("dora", q, {{"use_dora", true}});
   make("ia3", q, {{"peft_type", "IA3"}});
   make("pissa", q, {{"init_lora_weights", "pissa"}});
@@ -312,7 +314,10 @@ TEST_F(Adapters, WhatDoesNotFitIsNamed) {
   expect(error("digest"), "digest bbbbbbbbbbbb");
   EXPECT_EQ(error("digest", {.allow_other_base = true}), "no error");
   expect(error("shape"), "module model.layers.0.self_attn.q_proj has a weight of [10, 12]");
-  expect(error("other"), "no modules in common");
+  expect(error("other"), "no layers in common: ");
+  expect(error("other"), " has model.layers, ");
+  EXPECT_EQ(error("other", {.allow_other_base = true}), "no error");
+  EXPECT_EQ(error("head"), "no error");
   expect(error("dora"), "uses DoRA");
   expect(error("ia3"), "this is IA3");
   expect(error("pissa"), "init_lora_weights");
