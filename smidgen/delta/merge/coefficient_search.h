@@ -21,7 +21,8 @@ struct SearchRange {
 SearchRange parse_search_range(const std::string& text);
 
 // A number in the text of a recipe: every point of a parameter is one, be it the weight of a model,
-// an end of a gradient or a choice by filter. One that several places take by an alias is one.
+// an end of a gradient or a choice by filter. One in a map that several models take by an alias is
+// one.
 struct Coefficient {
   std::string parameter, place;  // file:line:column
   size_t offset = 0, size = 0;   // of its spelling in the text

@@ -22,7 +22,7 @@ const char* const kRecipe =
     "      weight:\n"
     "        - {filter: m\u00e4lp, value: &shared 0.3}\n"
     "        - value: '1e-1'\n"
-    "      density: *shared\n"
+    "      density: 0.3\n"
     "parameters: {lambda: 1}\n";
 
 std::vector<SearchRange> ranges(const std::vector<std::string>& texts) {
@@ -42,9 +42,20 @@ TEST(CoefficientSearch, FindsEveryNumberOfAParameter) {
   EXPECT_EQ(values_of(weights), (std::vector<double>{.5, .25, .3, .1}));
   EXPECT_EQ(weights[1].place, "m.yml:5:32");
   const auto all = coefficients_of(kRecipe, "m.yml", ranges({"density=0:1", "weight=0:2"}));
-  EXPECT_EQ(values_of(all), (std::vector<double>{.5, .25, .5, .3, .1}))
-      << "in the order of the text, what an alias repeats once";
+  EXPECT_EQ(values_of(all), (std::vector<double>{.5, .25, .5, .3, .1, .3}))
+      << "in the order of the text";
   EXPECT_EQ(with_coefficients(kRecipe, {}, {}), kRecipe);
+}
+
+TEST(CoefficientSearch, NumbersThatModelsShareAreOne) {
+  const std::string text =
+      "merge_method: linear\nmodels:\n  - model: a\n    parameters: &same {weight: 0.5}\n"
+      "  - model: b\n    parameters: *same\n  - model: c\n    parameters:\n      <<: *same\n";
+  const auto places = coefficients_of(text, "m.yml", ranges({"weight=0:1"}));
+  ASSERT_EQ(values_of(places), (std::vector<double>{.5}));
+  const MergeRecipe made = parse_merge_recipes(with_coefficients(text, places, {.75}), "m.yml")[0];
+  for (const SourceSpec& source : made.body.models)
+    EXPECT_EQ(source.parameters.at(0).value.choices.at(0).points.at(0).number, .75);
 }
 
 // What is written is read back, to the bit, and nothing else changes.
@@ -70,6 +81,11 @@ TEST(CoefficientSearch, RefusesWhatCannotBeSearched) {
                   {"normalize=0:1"})
                 .find("only numbers"),
             std::string::npos);
+  EXPECT_NE(error("merge_method: ties\nbase_model: b\nmodels:\n  - model: a\n    parameters: "
+                  "{weight: &w 1, density: *w}\n",
+                  {"density=0:1"})
+                .find("cannot be replaced"),
+            std::string::npos);
   for (const char* text : {"weight", "weight=1", "=0:1", "weight=a:1", "weight=1:1", "weight=2:1"})
     EXPECT_NE(error_of([&] { parse_search_range(text); }).find("no range"), std::string::npos);
 }
@@ -94,8 +110,9 @@ struct Search {
 
 TEST(CoefficientSearch, IsNeverWorseAndGetsBetter) {
   Search s;
+  s.options.budget = 400;
   const SearchOutcome found = s.run();
-  EXPECT_EQ(found.scores, 60);
+  EXPECT_EQ(found.scores, 400);
   EXPECT_DOUBLE_EQ(found.first, score(kRecipe));
   EXPECT_LT(found.best, found.first / 10);
   EXPECT_DOUBLE_EQ(score(found.recipe), found.best);
@@ -139,7 +156,7 @@ TEST(CoefficientSearch, RefusesTheStateOfAnother) {
   s.options.budget = 5;
   s.run();
   const auto error = [&] { return error_of([&] { s.run(); }); };
-  EXPECT_EQ(error(), "");
+  EXPECT_EQ(error(), "no error");
   EXPECT_NE(error_of([&] { s.run(score, "weight=0:1"); }).find("another search"),
             std::string::npos);
   s.options.seed = 4;
@@ -150,9 +167,9 @@ TEST(CoefficientSearch, RefusesTheStateOfAnother) {
   s.options.scored = {{"data", "x"}};
   std::string state = read_file(s.options.state);
   write_file(s.options.state, state.replace(state.find("\"scores\""), 8, "\"sc0res\""));
-  EXPECT_NE(error(), "");
+  EXPECT_NE(error(), "no error");
   write_file(s.options.state, "no json");
-  EXPECT_NE(error(), "");
+  EXPECT_NE(error(), "no error");
 }
 
 TEST(CoefficientSearch, WhatIsNoNumberIsWorstAlsoAfterAnInterruption) {

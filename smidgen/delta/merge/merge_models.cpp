@@ -214,7 +214,7 @@ class Merger {
     for (const size_t number : writer.tensors(shard)) {
       const PlannedTensor& tensor = plan_.tensors[number];
       const int64_t tiles = Cut::of(tensor.task.elements, tensor.task.columns).tiles();
-      if (copies(tensor) || tiles < 2 * thread_count()) {
+      if (copies(tensor) || (!traits_.alone && tiles < 2 * thread_count())) {
         small.push_back(number);
       } else {
         merge_one(writer, number, statistics);

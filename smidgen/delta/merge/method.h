@@ -102,6 +102,8 @@ class TensorMerge {
   virtual void reduce(int pass, const Chunk& chunk, const Partial& partial) const;
   // `sums` are [tiles, PassSize::sums].
   virtual void finish(int pass, std::span<const double> sums, std::span<const uint64_t> counts);
+  // After the passes and before the first emit, on one thread.
+  virtual void prepare(const MergeTask&) {}
   virtual size_t cursors() const { return 0; }  // counters a tile
   // `out` holds chunk.count elements. Runs on several threads at once.
   virtual void emit(const Chunk& chunk, float* out) const = 0;
@@ -119,6 +121,7 @@ struct MergeTraits {
   bool narrow = false;               // follows MergeTask::arithmetic
   const char* statistics = nullptr;  // the kind of which every input needs a file: fisher, gram
   bool whole_model = false;  // passes run over the tensors of the whole model as one long one
+  bool alone = false;        // prepare() must not run beside that of another tensor
   Missing missing = Missing::refuse;
 };
 

@@ -74,6 +74,8 @@ TEST(Narrow, StaysInTheTypeAndNearFp32) {
     c.by_input.resize(c.inputs.size());
     c.shared["t"] = .4;
     for (auto& own : c.by_input) own["density"] = 1;
+    for (Values& values : c.inputs) narrow_values(Format::bf16, values);
+    narrow_values(Format::bf16, c.base);
     const Values narrow = merged(c);
     Values again = narrow;
     narrow_values(Format::bf16, again);

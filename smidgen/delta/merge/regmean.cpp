@@ -6,8 +6,7 @@
 // without a Gram matrix are averaged with the weights w_i. Gram matrices are
 // MergeTask::statistics: for each model tensors of its names and shape [in, in]. Memory:
 // inputs + 2 matrices of [in, in] in fp64 while one tensor is merged.
-#include <mutex>
-
+#include <ATen/Parallel.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/linalg_solve.h>
 #include <ATen/ops/mm.h>
@@ -47,6 +46,19 @@ class RegMeanMerge : public TensorMerge {
     }
   }
 
+  // Not at the start: a plan is started as a whole before anything is merged. On one thread, so
+  // that bits do not depend on threads.
+  void prepare(const MergeTask& task) override {
+    if (!weights_.empty()) return;
+    struct OneThread {
+      const int before = at::get_num_threads();
+      OneThread() { at::set_num_threads(1); }
+      ~OneThread() { at::set_num_threads(before); }
+    } const one_thread;
+    const c10::InferenceMode no_grad;
+    solve(task);
+  }
+
   void emit(const Chunk& chunk, float* out) const override {
     const c10::InferenceMode no_grad;
     if (!weights_.empty()) {
@@ -56,8 +68,6 @@ class RegMeanMerge : public TensorMerge {
       }
       return;
     }
-    // Here and not at the start: a plan is started as a whole before anything is merged.
-    std::call_once(solved_, [&] { solve(*chunk.task); });
     const int64_t rows = chunk.rows(), columns = chunk.task->columns;
     at::Tensor sum;
     for (size_t i = 0; i < factors_.size(); ++i) {
@@ -78,7 +88,7 @@ class RegMeanMerge : public TensorMerge {
       weights_.push_back(static_cast<float>(task.value(i, "weight") / sum));
   }
 
-  void solve(const MergeTask& task) const {
+  void solve(const MergeTask& task) {
     const double alpha = task.value("alpha");
     const int64_t n = task.columns;
     std::vector<at::Tensor> grams;
@@ -107,9 +117,8 @@ class RegMeanMerge : public TensorMerge {
       factors_.push_back(at::linalg_solve(total, gram).transpose(0, 1).contiguous());
   }
 
-  std::vector<float> weights_;  // of the plain mean, else empty
-  mutable std::once_flag solved_;
-  mutable std::vector<at::Tensor> factors_;  // [in, in] fp64
+  std::vector<float> weights_;       // of the plain mean, else empty
+  std::vector<at::Tensor> factors_;  // [in, in] fp64
 };
 
 class RegMeanMethod : public MergeMethod {
@@ -118,7 +127,7 @@ class RegMeanMethod : public MergeMethod {
     return "Linear layers whose outputs are nearest to those of all models on their own inputs";
   }
   std::string source() const override { return "arXiv:2212.09849"; }
-  MergeTraits traits() const override { return {.statistics = "gram"}; }
+  MergeTraits traits() const override { return {.statistics = "gram", .alone = true}; }
   std::vector<MergeField> fields() const override {
     using enum MergeField::Kind;
     using enum MergeField::Scope;

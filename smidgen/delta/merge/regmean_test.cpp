@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "smidgen/base/temporary_folder.h"
@@ -94,6 +95,30 @@ TEST(RegMean, WithoutInputsItIsTheMean) {
   a.gram.assign(a.gram.size(), 0);
   b.gram.assign(b.gram.size(), 0);
   EXPECT_LT(relative_difference(merged(of({a, b})), mean), 1e-6);
+}
+
+TEST(RegMean, ThreadsDoNotChangeBits) {
+  const int64_t rows = 900, columns = 130;
+  MergeCase c{.method = "regmean", .shape = {rows, columns}, .shared = {{"alpha", .9}}};
+  for (const uint64_t seed : {1, 2}) {
+    c.inputs.push_back(normal_values(rows * columns, seed));
+    const Values x = normal_values(200 * columns, seed + 5);
+    Values gram(columns * columns);
+    for (int64_t s = 0; s < 200; ++s) {
+      for (int64_t i = 0; i < columns; ++i) {
+        for (int64_t j = 0; j < columns; ++j)
+          gram[i * columns + j] += x[s * columns + i] * x[s * columns + j];
+      }
+    }
+    c.statistics.push_back({{columns, columns}, gram});
+  }
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const Values one = merged(c);
+  at::set_num_threads(3);
+  EXPECT_EQ(merged(c), one);
+  EXPECT_EQ(at::get_num_threads(), 3);
+  at::set_num_threads(threads);
 }
 
 TEST(RegMean, RefusesOtherSizes) {

@@ -147,6 +147,7 @@ void emit_tensor(const MergeTraits& traits, const TensorMerge& merge, const Tens
 void merge_tensor(const MergeTraits& traits, TensorMerge& merge, const TensorJob& job) {
   if (job.task->elements == 0) return;
   reduce_model(traits, merge, {&job, 1});
+  merge.prepare(*job.task);
   emit_tensor(traits, merge, job);
 }
 
