@@ -96,7 +96,7 @@ cores = len(os.sched_getaffinity(0))
 torch.set_num_threads(cores)
 with ThreadPoolExecutor(cores) as pool:
     begin = time.perf_counter()
-    flat, sizes = values_of(args.adapter)
+    flat, sizes = values_of(args.adapter / "adapter_model.safetensors")
     values = torch.from_numpy(flat)
     kept, negative = select(values, int(len(flat) * args.density))
     sigma = values.std().item()

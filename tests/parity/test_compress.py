@@ -227,7 +227,10 @@ def test_bad_input_is_refused_and_leaves_nothing(models, adapter, tmp_path):
     assert "nothing moved" in refused("compress", models / "base", base=models / "base", out=out)
     assert "alpha" in refused("compress", adapter, out=out, alpha=0)
     assert "--data" in refused("compress", adapter, out=out, alpha="tuned")
+    assert "would lie in" in smidgen.call("compress", adapter, out=adapter / "small").stderr
+    assert "would lie in" in smidgen.call("compress", models / "a", base=models / "base", out=models / "base" / "d").stderr
     smidgen.ok("compress", adapter, out=tmp_path / "d", density=1)
+    assert "would lie in" in smidgen.call("decompress", tmp_path / "d", out=tmp_path / "d" / "x").stderr
     assert "compressed already" in refused("compress", tmp_path / "d", out=out)
     json_file = tmp_path / "d" / "delta.json"
     text = json_file.read_text()

@@ -15,6 +15,7 @@
 #include "smidgen/cli/core/verb.h"
 #include "smidgen/delta/compress/alpha.h"
 #include "smidgen/delta/compress/curve.h"
+#include "smidgen/delta/merge/merge_run.h"
 #include "smidgen/io/model_files.h"
 
 namespace smidgen {
@@ -109,6 +110,8 @@ void check(const CompressConfig& c, const Alpha& alpha) {
   if (path_exists(c.out) && (!fs::is_directory(c.out, ignored) || !fs::is_empty(c.out, ignored)))
     throw Error(ErrorKind::usage, "the folder exists and is not empty", c.out.string(),
                 "choose another name, or remove it first");
+  require_outside(c.from.string(), c.out);
+  if (c.base) require_outside(*c.base, c.out);
 }
 
 FlatVector open_vector(const CompressConfig& c) {

@@ -6,6 +6,7 @@
 #include "smidgen/base/log.h"
 #include "smidgen/base/schema.h"
 #include "smidgen/cli/core/verb.h"
+#include "smidgen/delta/merge/merge_run.h"
 
 namespace smidgen {
 
@@ -28,6 +29,8 @@ void fields(V& v, DecompressConfig& c) {
 
 void run_decompress(const Invocation& invocation) {
   const auto config = read_config<DecompressConfig>(invocation.recipe.values);
+  require_outside(config.from.string(), config.out);
+  if (config.base) require_outside(*config.base, config.out);
   const DeltaFiles delta = read_delta(config.from);
   if (config.base) {
     decompress_model(delta, *config.base, config.out, config.allow_other_base);
