@@ -47,8 +47,8 @@ struct WeightedAdapter {
 };
 
 // Writes the folder `out`. Errors: adapters of different bases (their digests), of different
-// architectures (a module of two shapes, or no layers in common), of different ranks where factors are
-// combined, values that are not finite, settings that the type has no use for. Returns what was
+// architectures (a module of two shapes, or no layers in common), of different ranks where factors
+// are combined, values that are not finite, settings that the type has no use for. Returns what was
 // done, which the folder's smidgen.json keeps: {type, adapters: [{path, weight}], modules, rank,
 // error, by_module: {module: {rank, error}}}. `error` is |result - sum| / |sum| in the Frobenius
 // norm, over the rule's sum before it is truncated; null where nothing is truncated and the rule is
