@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from support.paths import BUILD
 
 PROGRAM = Path(os.environ.get("SMIDGEN_BUILD", BUILD / "release")) / "merge_vocabulary"
-WIDTH = 5
+WIDTH = 6
 TEXTS = {
     "animals": ["the cat sat on the mat", "a dog and a cat ran home", "the cat the cat the dog"],
     "places": ["the sea and the hill", "a house on the hill by the sea", "home is a house by the sea"],
@@ -45,7 +45,8 @@ def write(folder: Path, tokenizer, *, seed, head=False, rows=None, template=None
     """A folder that both sides read: configuration, tokenizer, vocabulary tensors and nothing else."""
     folder.mkdir(parents=True)
     rows = rows or tokenizer.get_vocab_size()
-    config = {"model_type": "llama", "vocab_size": rows, "hidden_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": rows, "hidden_size": WIDTH,
+              "num_hidden_layers": 1, "num_attention_heads": 1}  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
     settings = {"tokenizer_class": tokenizer_class, "eos_token": eos}
     if tokenizer:
