@@ -155,7 +155,7 @@ LAWS = {
 NO_LAWS = {
     "two": (LINEAR, "is made of several models, or scaled"),
     "scaled": (merges.recipe("linear", merges.listed("a", weight=2), top="parameters: {normalize: false}\n"), "scaled"),
-    "ends": (merges.recipe("slerp", merges.listed("a"), base="base", top="parameters: {t: [0, 1, 1]}\n"), "are those of"),
+    "ends": (merges.recipe("slerp", merges.listed("a"), base="base", top="parameters: {t: [0, 0, 1, 1]}\n"), "are those of"),
     "fewer layers": (merges.recipe("passthrough", merges.sliced([("a", 0, 3)])), "is left out"),
     "layers twice": (merges.recipe("passthrough", merges.sliced([("a", 0, 4)], [("a", 2, 4)])), "layers.2"),
 }

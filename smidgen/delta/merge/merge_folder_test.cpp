@@ -177,6 +177,41 @@ TEST(MergeFolder, SomeMethodsLookAtTheWholeModel) {
   EXPECT_EQ(result, whole);
 }
 
+// A search changes weights only: what the passes found is used again, and gives the same bytes.
+TEST(MergeFolder, KeepsWhatPassesFound) {
+  Scene scene;
+  scene.plan.method = "pcb";
+  for (PlannedTensor& tensor : scene.plan.tensors) {
+    tensor.task.inputs = 1;
+    tensor.task.base = true;
+    tensor.task.shared = {{"density", .1}, {"winsor", 1e-4}, {"strength", 0}};
+    tensor.task.by_input = {{{"weight", 1}}};
+  }
+  const auto passes = std::make_shared<ModelPasses>();
+  const auto set = [&](const char* name, double value) {
+    for (PlannedTensor& tensor : scene.plan.tensors) {
+      auto& own = tensor.task.by_input[0];
+      own.contains(name) ? own[name] = value : tensor.task.shared[name] = value;
+    }
+  };
+  const auto bytes = [&](const std::string& out, bool keep) {
+    scene.options.merge.passes = keep ? passes : nullptr;
+    scene.merge(out);
+    return read_file(scene.home / out / "model.safetensors");
+  };
+  const std::string first = bytes("first", true);
+  const auto found = passes->found;
+  set("weight", .7);
+  const std::string second = bytes("second", true);
+  EXPECT_EQ(passes->found, found);
+  EXPECT_NE(second, first);
+  EXPECT_EQ(second, bytes("fresh", false));
+  set("density", .2);
+  const std::string third = bytes("third", true);
+  EXPECT_NE(passes->found, found);
+  EXPECT_EQ(third, bytes("also fresh", false));
+}
+
 TEST(MergeFolder, RefusesWhatIsNoNumber) {
   Scene scene(Format::f32, NAN);
   const std::string error = error_of([&] { scene.merge("out"); });
