@@ -34,10 +34,10 @@ Json stored_schema() {
 }
 
 constexpr std::array<const char*, 27> kOrder = {
-    "tune",    "generate", "chat",    "eval",     "forward",    "export",     "import",
-    "merge",   "combine",  "extract", "compress", "decompress", "compare",    "project",
-    "diff",    "verify",   "plan",    "tokenize", "inspect",    "data",       "bench",
-    "doctor",  "list",     "schema",  "completion", "help", "version"};
+    "tune",   "generate", "chat",    "eval",       "forward",    "export",  "import",
+    "merge",  "combine",  "extract", "compress",   "decompress", "compare", "project",
+    "diff",   "verify",   "plan",    "tokenize",   "inspect",    "data",    "bench",
+    "doctor", "list",     "schema",  "completion", "help",       "version"};
 
 Json make_document() {
   const Json stored = stored_schema();
