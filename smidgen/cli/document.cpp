@@ -33,11 +33,11 @@ Json stored_schema() {
   return {{"verbs", Json::object()}, {"registries", Json::object()}};
 }
 
-constexpr std::array<const char*, 27> kOrder = {
-    "tune",   "generate", "chat",    "eval",       "forward",    "export",  "import",
-    "merge",  "combine",  "extract", "compress",   "decompress", "compare", "project",
-    "diff",   "verify",   "plan",    "tokenize",   "inspect",    "data",    "bench",
-    "doctor", "list",     "schema",  "completion", "help",       "version"};
+constexpr std::array<const char*, 28> kOrder = {
+    "tune",  "generate", "chat",       "eval",     "forward",    "export",  "import",
+    "merge", "combine",  "extract",    "compress", "decompress", "compare", "project",
+    "diff",  "verify",   "statistics", "plan",     "tokenize",   "inspect", "data",
+    "bench", "doctor",   "list",       "schema",   "completion", "help",    "version"};
 
 Json make_document() {
   const Json stored = stored_schema();
@@ -89,6 +89,7 @@ const std::vector<std::pair<std::string, std::string>>& core_verbs() {
       {"project", "Split a fine-tune along the directions of an alignment"},
       {"diff", "Tell what differs between two models or adapters"},
       {"verify", "Tell whether two models compute the same"},
+      {"statistics", "Measure how much a model's weights matter"},
       {"plan", "Predict memory and time of a run"},
       {"bench", "Measure this machine"}};
   return names;
