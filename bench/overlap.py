@@ -64,6 +64,8 @@ def main():
     args = harness.parsed(parser)
     with tempfile.TemporaryDirectory() as scratch:
         config = json.loads((harness.folder_of(args.model, scratch) / "config.json").read_text())
+        if args.quick:
+            config["num_hidden_layers"] = 2  # of the adapters; the model keeps its own
         a, b = (make_adapter(Path(scratch) / name, config, args.rank, seed) for seed, name in enumerate("ab"))
         sides = {
             "smidgen": lambda: ours(args.model, a, b),
