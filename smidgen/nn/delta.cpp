@@ -15,6 +15,7 @@ namespace {
 // For more rows than this a tile of the matrix is unfolded and multiplied by the product of dense
 // matrices, which is faster by then.
 constexpr int64_t kMaskedRows = 16;
+constexpr int64_t kTileRows = 64;
 
 const uint64_t* words(const at::Tensor& bits, int64_t row) {
   return reinterpret_cast<const uint64_t*>(bits.const_data_ptr<int64_t>()) + row * bits.size(1);
@@ -141,12 +142,13 @@ at::Tensor times_transposed(const at::Tensor& x, const TernaryDelta& t) {
   const at::Tensor rows = x.contiguous();
   at::Tensor y = at::empty({n, out}, at::kFloat);
   if (n > kMaskedRows) {
-    const int64_t step = row_grain(in) * 4;
-    for (int64_t row = 0; row < out; row += step) {
-      const int64_t end = std::min(out, row + step);
-      at::Tensor part = y.narrow(1, row, end - row);
-      part.copy_(at::linear(rows, tile(t, row, end)));
-    }
+    parallel_for(out, kTileRows, [&](int64_t begin, int64_t end) {
+      const torch::NoGradGuard no_grad;
+      for (int64_t row = begin; row < end; row += kTileRows) {
+        const int64_t last = std::min(end, row + kTileRows);
+        y.narrow(1, row, last - row).copy_(at::linear(rows, tile(t, row, last)));
+      }
+    });
     return y;
   }
   const float* const from = rows.const_data_ptr<float>();
@@ -172,9 +174,8 @@ at::Tensor times(const at::Tensor& y, const TernaryDelta& t) {
   const int64_t n = y.size(0), in = t.columns, out = t.positive.size(0);
   SMIDGEN_ASSERT(y.size(1) == out && y.scalar_type() == at::kFloat);
   at::Tensor x = at::zeros({n, in}, at::kFloat);
-  const int64_t step = row_grain(in) * 4;
-  for (int64_t row = 0; row < out; row += step) {
-    const int64_t end = std::min(out, row + step);
+  for (int64_t row = 0; row < out; row += 4 * kTileRows) {
+    const int64_t end = std::min(out, row + 4 * kTileRows);
     x.addmm_(y.narrow(1, row, end - row), tile(t, row, end));
   }
   return x;

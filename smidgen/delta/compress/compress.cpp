@@ -114,14 +114,11 @@ class Compressor {
         });
       };
       each([&](size_t i) {
-        // Of the thread: memory that is asked for and given back for every piece costs as much as
-        // reading it.
         static thread_local std::vector<float> buffer;
-        buffer.resize(static_cast<size_t>(pieces[begin + i].count));
-        vector_.read(pieces[begin + i], buffer);
+        const std::span<const float> values = vector_.values(pieces[begin + i], buffer);
+        mark(values, cut.threshold, wave[i]);
+        if (prune) held[i].assign(values.begin(), values.end());
         vector_.release(pieces[begin + i]);
-        mark(buffer, cut.threshold, wave[i]);
-        if (prune) held[i] = buffer;
       });
       for (Piece& piece : wave) {
         const int64_t taken = take_ties(piece, left);
@@ -144,7 +141,9 @@ class Compressor {
         values.insert(values.end(), wave[i].values.begin(), wave[i].values.end());
         const size_t at = begin + i, tensor = pieces[at].tensor;
         if (at + 1 < pieces.size() && pieces[at + 1].tensor == tensor) continue;
-        finish_tensor(tensor, join_blocks(blocks), kept);
+        const size_t before = out_.contents.codes.size();
+        append_blocks(blocks, out_.contents.codes);
+        finish_tensor(tensor, out_.contents.codes.size() - before, kept);
         blocks.clear();
         kept = 0;
       }
@@ -152,9 +151,8 @@ class Compressor {
     return sum;
   }
 
-  void finish_tensor(size_t tensor, const std::string& codes, int64_t kept) {
-    tensors_.push_back(tensor_entry(vector_, tensor, codes.size(), kept));
-    out_.contents.codes += codes;
+  void finish_tensor(size_t tensor, size_t bytes, int64_t kept) {
+    tensors_.push_back(tensor_entry(vector_, tensor, bytes, kept));
     report().kept += kept;
   }
 
@@ -225,7 +223,8 @@ class Compressor {
         all += square;
       }
       vector_.release({t, 0, tensor.elements()});
-      finish_tensor(t, codes, tensor.elements());
+      out_.contents.codes += codes;
+      finish_tensor(t, codes.size(), tensor.elements());
     }
     report().norm = std::sqrt(all);
     report().error = all > 0 ? std::sqrt(lost / all) : 0;

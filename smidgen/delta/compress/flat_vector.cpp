@@ -101,6 +101,20 @@ void FlatVector::read(const FlatPiece& piece, std::span<float> out) const {
   }
 }
 
+std::span<const float> FlatVector::values(const FlatPiece& piece,
+                                          std::vector<float>& buffer) const {
+  const FlatTensor& tensor = tensors[piece.tensor];
+  const auto count = static_cast<size_t>(piece.count);
+  const std::byte* const at = tensor.tuned.bytes.data() + piece.begin * 4;
+  if (tensor.tuned.format == Format::f32 && tensor.base.bytes.empty() && tensor.start == 0 &&
+      reinterpret_cast<uintptr_t>(at) % alignof(float) == 0)
+    return {reinterpret_cast<const float*>(at), count};
+  if (buffer.size() < count) buffer.resize(count);
+  const std::span<float> out = std::span(buffer).first(count);
+  read(piece, out);
+  return out;
+}
+
 void FlatVector::release(const FlatPiece& piece) const {
   if (adapter) return;
   const FlatTensor& tensor = tensors[piece.tensor];

@@ -48,6 +48,8 @@ struct FlatVector {
   int64_t elements() const;
   // fp32: tuned - base.
   void read(const FlatPiece& piece, std::span<float> out) const;
+  // The same, in the file where it lies there so, else in `buffer`.
+  std::span<const float> values(const FlatPiece& piece, std::vector<float>& buffer) const;
   void release(const FlatPiece& piece) const;
   // Every tensor cut at multiples of `size`, in order.
   std::vector<FlatPiece> pieces(int64_t size) const;

@@ -23,6 +23,33 @@ uint32_t magnitude(float value) {
   return std::bit_cast<uint32_t>(value) & 0x7fffffff;
 }
 
+// Of a thread: asking for memory anew costs as much as reading a piece.
+std::vector<float>& own_buffer() {
+  static thread_local std::vector<float> buffer;
+  return buffer;
+}
+
+// The k-th largest of values in [low, high), and how many are larger.
+std::pair<uint32_t, int64_t> kth_largest(const std::vector<uint32_t>& values, int64_t k,
+                                         uint32_t low, uint32_t high) {
+  constexpr uint32_t kBins = 4096;
+  const uint32_t width = (high - low - 1) / kBins + 1;
+  std::vector<int64_t> bins(kBins);
+  for (const uint32_t value : values) ++bins[(value - low) / width];
+  int64_t above = 0;
+  uint32_t bin = kBins - 1;
+  for (; bin > 0 && above + bins[bin] < k; --bin) above += bins[bin];
+  std::vector<uint32_t> some;
+  for (const uint32_t value : values) {
+    if ((value - low) / width == bin) some.push_back(value);
+  }
+  const auto at = some.begin() + (k - above - 1);
+  std::nth_element(some.begin(), at, some.end(), std::greater<>());
+  const uint32_t found = *at;
+  above += std::count_if(some.begin(), some.end(), [&](uint32_t value) { return value > found; });
+  return {found, above};
+}
+
 // What one pass over the vector finds in [low, high).
 struct Count {
   int64_t above = 0, inside = 0;  // at least high; inside
@@ -46,30 +73,28 @@ class Search {
 
   // Where the k-th largest magnitude most likely lies, from a sample.
   std::pair<uint32_t, uint32_t> guess(int64_t k) const {
-    constexpr int64_t kRuns = 1024, kRun = 256;
+    constexpr int64_t kRuns = 4096, kRun = 64;
     std::vector<uint32_t> sample;
     const int64_t d = vector_.elements();
     if (d <= 2 * kRuns * kRun) return {0, kInfinite};
-    std::vector<float> run(kRun);
+    sample.reserve(kRuns * kRun);
     const auto count = static_cast<int64_t>(pieces_.size());
     for (int64_t i = 0; i < kRuns; ++i) {
       FlatPiece piece = pieces_[static_cast<size_t>(i * count / kRuns)];
       // Not always the beginning of a piece.
       piece.begin += i * 7919 % std::max<int64_t>(1, piece.count - kRun);
       piece.count = std::min(kRun, vector_.tensors[piece.tensor].elements() - piece.begin);
-      vector_.read(piece, std::span(run).first(static_cast<size_t>(piece.count)));
-      for (int64_t j = 0; j < piece.count; ++j)
-        sample.push_back(magnitude(run[static_cast<size_t>(j)]));
+      // What is no number is found by the pass over all.
+      for (const float value : vector_.values(piece, own_buffer()))
+        sample.push_back(std::min(magnitude(value), kInfinite - 1));
     }
     const auto n = static_cast<double>(sample.size());
     const double rank = n * static_cast<double>(k) / static_cast<double>(d);
-    // Six standard deviations, doubled because neighbours are alike; a miss costs a pass.
-    const double margin = 12 * std::sqrt(rank * (1 - rank / n)) + 32;
+    // Four standard deviations, doubled because neighbours are alike; a miss costs a pass.
+    const double margin = 8 * std::sqrt(rank * (1 - rank / n)) + 32;
     const auto at = [&](double from_above) {
-      const auto i = static_cast<size_t>(std::clamp(n - from_above, 0.0, n - 1));
-      std::nth_element(sample.begin(), sample.begin() + static_cast<std::ptrdiff_t>(i),
-                       sample.end());
-      return sample[i];
+      const auto wanted = static_cast<int64_t>(std::clamp(from_above, 1.0, n));
+      return kth_largest(sample, wanted, 0, kInfinite).first;
     };
     const uint32_t low = rank + margin >= n ? 0 : at(rank + margin);
     const uint32_t high = rank <= margin ? kInfinite : at(rank - margin) + 1;
@@ -81,13 +106,10 @@ class Search {
     std::mutex mutex;
     int64_t held = 0;
     parallel_claims(static_cast<int64_t>(pieces_.size()), 1, 16, [&](int64_t begin, int64_t end) {
-      std::vector<float> buffer(kPiece);
-      std::vector<uint32_t> found(kPiece + 16);
+      static thread_local std::vector<uint32_t> found(kPiece + 16);
       for (int64_t p = begin; p < end; ++p) {
         const auto i = static_cast<size_t>(p);
-        const std::span<float> values =
-            std::span(buffer).first(static_cast<size_t>(pieces_[i].count));
-        vector_.read(pieces_[i], values);
+        const std::span<const float> values = vector_.values(pieces_[i], own_buffer());
         const MagnitudeCount here =
             count_magnitudes(pieces_[i].count, values.data(), shift_, low, high, found.data());
         sums_[i] = {here.sum, here.squares};
@@ -119,13 +141,9 @@ class Search {
     std::vector<int64_t> bins(kBins);
     std::mutex mutex;
     parallel_claims(static_cast<int64_t>(pieces_.size()), 1, 16, [&](int64_t begin, int64_t end) {
-      std::vector<float> buffer(kPiece);
       std::vector<int64_t> own(kBins);
       for (int64_t p = begin; p < end; ++p) {
-        const FlatPiece& piece = pieces_[static_cast<size_t>(p)];
-        const std::span<float> values = std::span(buffer).first(static_cast<size_t>(piece.count));
-        vector_.read(piece, values);
-        for (const float value : values) {
+        for (const float value : vector_.values(pieces_[static_cast<size_t>(p)], own_buffer())) {
           const uint32_t bits = magnitude(value);
           if (bits >= low && bits < high) ++own[(bits - low) / width];
         }
@@ -209,11 +227,9 @@ Selection select_largest(const FlatVector& vector, int64_t k, bool reference) {
       bits = low;
       break;
     } else if (found.complete) {
-      const auto at = found.values.begin() + (rank - found.above - 1);
-      std::nth_element(found.values.begin(), at, found.values.end(), std::greater<>());
-      bits = *at;
-      found.above += std::count_if(found.values.begin(), found.values.end(),
-                                   [&](uint32_t value) { return value > bits; });
+      const auto [value, larger] = kth_largest(found.values, rank - found.above, low, high);
+      bits = value;
+      found.above += larger;
       break;
     } else {
       std::tie(low, high) = search.narrow(low, high, found.above, rank);

@@ -24,13 +24,11 @@ void SignSpan::expand(float scale, float zero, std::span<float> out) const {
   }
 }
 
-std::string join_blocks(const std::vector<std::string>& blocks) {
-  std::string out;
+void append_blocks(const std::vector<std::string>& blocks, std::string& out) {
   if (blocks.size() > 1) {
     for (const std::string& block : blocks) append_bytes(out, static_cast<uint32_t>(block.size()));
   }
   for (const std::string& block : blocks) out += block;
-  return out;
 }
 
 std::string encode_signs(const SignCodec& codec, const SignView& signs) {
@@ -45,7 +43,9 @@ std::string encode_signs(const SignCodec& codec, const SignView& signs) {
           blocks[static_cast<size_t>(b)]);
     }
   });
-  return join_blocks(blocks);
+  std::string out;
+  append_blocks(blocks, out);
+  return out;
 }
 
 SignBlocks::SignBlocks(const SignCodec& codec, Payload payload, int64_t count, std::string where)

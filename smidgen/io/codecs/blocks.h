@@ -16,8 +16,8 @@ inline int64_t sign_blocks(int64_t count) {
   return (count + kSignBlock - 1) / kSignBlock;
 }
 
-// Joins the encoded blocks of one tensor.
-std::string join_blocks(const std::vector<std::string>& blocks);
+// Appends the encoded blocks of one tensor.
+void append_blocks(const std::vector<std::string>& blocks, std::string& out);
 // All at once.
 std::string encode_signs(const SignCodec& codec, const SignView& signs);
 

@@ -37,27 +37,26 @@ namespace {
 
 constexpr int kMostBits = 16;  // of a remainder: no gap of a block is longer
 
+// Bits into room that was made for them, which is eight bytes more than they take.
 class BitWriter {
  public:
-  explicit BitWriter(std::string& out) : out_(out) {}
-  ~BitWriter() {
-    for (; filled_ > 0; filled_ -= 8, held_ >>= 8) out_ += static_cast<char>(held_);
-  }
-  // `count` at most 32.
+  explicit BitWriter(char* to) : at_(to) {}
+  // `count` at most 57.
   void put(uint64_t bits, int count) {
     held_ |= bits << filled_;
     filled_ += count;
-    if (filled_ >= 32) {
-      append_bytes(out_, static_cast<uint32_t>(held_));
-      held_ >>= 32;
-      filled_ -= 32;
-    }
+    std::memcpy(at_, &held_, 8);
+    at_ += filled_ / 8;
+    held_ >>= filled_ / 8 * 8;
+    filled_ %= 8;
   }
+  // Behind the last byte that holds a bit.
+  char* end() const { return at_ + (filled_ > 0); }
 
  private:
-  std::string& out_;
+  char* at_;
   uint64_t held_ = 0;
-  int filled_ = 0;  // below 32 between calls
+  int filled_ = 0;  // below 8 between calls
 };
 
 // The 57 or more bits at bit `at`; behind the end they are zero.
@@ -90,7 +89,11 @@ class Rice : public Codec, SignCodec {
     if (kept == 0) return;
     const int b = rice_parameter(density);
     out += static_cast<char>(b);
-    BitWriter bits(out);
+    // Zeros before the last kept element: all gaps together.
+    const size_t most = (static_cast<size_t>(signs.count) >> b) + kept * static_cast<size_t>(b + 2);
+    const size_t before = out.size();
+    out.resize(before + most / 8 + 16);
+    BitWriter bits(out.data() + before);
     int64_t next = 0;  // the first element that no gap has counted
     for (size_t word = 0; word < signs.positive.size(); ++word) {
       for (uint64_t left = signs.positive[word] | signs.negative[word]; left; left &= left - 1) {
@@ -99,12 +102,13 @@ class Rice : public Codec, SignCodec {
         const auto gap = static_cast<uint64_t>(at - next);
         next = at + 1;
         uint64_t zeros = gap >> b;
-        for (; zeros >= 31; zeros -= 31) bits.put(0, 31);
-        bits.put(uint64_t{1} << zeros, static_cast<int>(zeros) + 1);
+        for (; zeros > 32; zeros -= 32) bits.put(0, 32);
         const uint64_t sign = signs.negative[word] >> bit & 1;
-        bits.put((gap & ((uint64_t{1} << b) - 1)) | sign << b, b + 1);
+        const uint64_t rest = (gap & ((uint64_t{1} << b) - 1)) | sign << b;
+        bits.put((1 | rest << 1) << zeros, static_cast<int>(zeros) + b + 2);
       }
     }
+    out.resize(static_cast<size_t>(bits.end() - out.data()));
   }
 
   void decode(Payload payload, const SignSpan& out, const std::string& where) const override {
