@@ -175,7 +175,8 @@ SearchOutcome search_coefficients(const std::string& text, const std::string& fi
       known = earlier["scores"];
       earlier["scores"] = Json::array();
     }
-    if (earlier != state)
+    // Not !=, which is false too for what is no JSON.
+    if (!(earlier == state))
       throw Error(ErrorKind::mismatch, "here lies the state of another search",
                   options.state.string(), "remove it, or write elsewhere");
   }
