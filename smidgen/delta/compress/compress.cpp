@@ -16,21 +16,23 @@ namespace {
 // Signs and magnitudes of a piece, decided but for those that tie with the threshold.
 struct Piece {
   Signs kept{0}, tied{0};
+  std::vector<uint64_t> equal;  // of either sign
   bool ties = false;
-  double sum = 0;  // of the magnitudes that are larger than the threshold
-  std::vector<float> values;
+  double sum = 0;                   // of the magnitudes that are larger than the threshold
+  std::vector<float> held, values;  // all, and the kept ones
   std::string code;
   int64_t count = 0;  // kept
 };
 
 void mark(std::span<const float> values, float threshold, Piece& piece) {
-  piece.kept = Signs(static_cast<int64_t>(values.size()));
-  std::vector<uint64_t> tied(piece.kept.positive.size());
+  piece.kept.reset(static_cast<int64_t>(values.size()));
+  std::vector<uint64_t>& tied = piece.equal;
+  tied.resize(piece.kept.positive.size());
   piece.sum = mark_magnitudes(piece.kept.count, values.data(), threshold,
                               piece.kept.positive.data(), piece.kept.negative.data(), tied.data());
   piece.ties = std::any_of(tied.begin(), tied.end(), [](uint64_t word) { return word != 0; });
   if (!piece.ties) return;
-  piece.tied = Signs(piece.kept.count);
+  piece.tied.reset(piece.kept.count);
   for (size_t word = 0; word < tied.size(); ++word) {
     for (uint64_t left = tied[word]; left; left &= left - 1) {
       const size_t i = word * 64 + static_cast<size_t>(std::countr_zero(left));
@@ -102,12 +104,15 @@ class Compressor {
     const bool prune = options_.mode == CompressMode::prune;
     double sum = 0;
     int64_t left = cut.ties;
-    std::vector<std::string> blocks;
+    std::optional<BlockWriter> blocks;  // of the tensor under way
+    size_t first = 0;                   // of its codes
     int64_t kept = 0;
     constexpr size_t kWave = 64;
+    // Made once: memory that is given back and asked for again is cleared by the system each time,
+    // which takes longer than all the rest.
+    std::vector<Piece> room(std::min(kWave, pieces.size()));
     for (size_t begin = 0; begin < pieces.size(); begin += kWave) {
-      std::vector<Piece> wave(std::min(kWave, pieces.size() - begin));
-      std::vector<std::vector<float>> held(prune ? wave.size() : 0);
+      const auto wave = std::span(room).first(std::min(kWave, pieces.size() - begin));
       const auto each = [&](auto&& body) {
         parallel_claims(static_cast<int64_t>(wave.size()), 1, 1, [&](int64_t from, int64_t to) {
           for (int64_t i = from; i < to; ++i) body(static_cast<size_t>(i));
@@ -117,7 +122,7 @@ class Compressor {
         static thread_local std::vector<float> buffer;
         const std::span<const float> values = vector_.values(pieces[begin + i], buffer);
         mark(values, cut.threshold, wave[i]);
-        if (prune) held[i].assign(values.begin(), values.end());
+        if (prune) wave[i].held.assign(values.begin(), values.end());
         vector_.release(pieces[begin + i]);
       });
       for (Piece& piece : wave) {
@@ -127,28 +132,40 @@ class Compressor {
       }
       each([&](size_t i) {
         wave[i].count = wave[i].kept.view().kept();
+        wave[i].code.clear();
+        wave[i].values.clear();
         codec_.signs()->encode(wave[i].kept.view(), wave[i].code);
         if (!prune) return;
-        for (size_t j = 0; j < held[i].size(); ++j) {
-          if ((wave[i].kept.positive[j / 64] | wave[i].kept.negative[j / 64]) >> (j % 64) & 1)
-            wave[i].values.push_back(held[i][j]);
+        const Signs& signs = wave[i].kept;
+        for (size_t j = 0; j < wave[i].held.size(); ++j) {
+          if ((signs.positive[j / 64] | signs.negative[j / 64]) >> (j % 64) & 1)
+            wave[i].values.push_back(wave[i].held[j]);
         }
       });
       for (size_t i = 0; i < wave.size(); ++i) {
-        blocks.push_back(std::move(wave[i].code));
+        const size_t at = begin + i, tensor = pieces[at].tensor;
+        std::string& codes = out_.contents.codes;
+        if (!blocks) {
+          first = codes.size();
+          blocks.emplace(vector_.tensors[tensor].elements(), codes);
+        }
+        blocks->add(wave[i].code);
         kept += wave[i].count;
         auto& values = out_.contents.values;
         values.insert(values.end(), wave[i].values.begin(), wave[i].values.end());
-        const size_t at = begin + i, tensor = pieces[at].tensor;
         if (at + 1 < pieces.size() && pieces[at + 1].tensor == tensor) continue;
-        const size_t before = out_.contents.codes.size();
-        append_blocks(blocks, out_.contents.codes);
-        finish_tensor(tensor, out_.contents.codes.size() - before, kept);
-        blocks.clear();
+        finish_tensor(tensor, codes.size() - first, kept);
+        blocks.reset();
         kept = 0;
       }
+      if (begin == 0) expect(pieces.size(), wave.size());
     }
     return sum;
+  }
+
+  // The rest most likely takes as much a piece as the first ones.
+  void expect(size_t pieces, size_t done) {
+    out_.contents.codes.reserve(out_.contents.codes.size() * pieces / done * 9 / 8);
   }
 
   void finish_tensor(size_t tensor, size_t bytes, int64_t kept) {

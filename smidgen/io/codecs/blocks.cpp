@@ -1,6 +1,7 @@
 #include "smidgen/io/codecs/blocks.h"
 
 #include <bit>
+#include <cstring>
 
 #include "smidgen/base/threads.h"
 #include "smidgen/io/little_endian.h"
@@ -24,11 +25,18 @@ void SignSpan::expand(float scale, float zero, std::span<float> out) const {
   }
 }
 
-void append_blocks(const std::vector<std::string>& blocks, std::string& out) {
-  if (blocks.size() > 1) {
-    for (const std::string& block : blocks) append_bytes(out, static_cast<uint32_t>(block.size()));
+BlockWriter::BlockWriter(int64_t count, std::string& out)
+    : out_(out), table_(sign_blocks(count) > 1), next_(out.size()) {
+  if (table_) out.append(static_cast<size_t>(sign_blocks(count)) * sizeof(uint32_t), '\0');
+}
+
+void BlockWriter::add(std::string_view block) {
+  if (table_) {
+    const auto size = static_cast<uint32_t>(block.size());
+    std::memcpy(out_.data() + next_, &size, sizeof size);
+    next_ += sizeof size;
   }
-  for (const std::string& block : blocks) out += block;
+  out_ += block;
 }
 
 std::string encode_signs(const SignCodec& codec, const SignView& signs) {
@@ -44,7 +52,8 @@ std::string encode_signs(const SignCodec& codec, const SignView& signs) {
     }
   });
   std::string out;
-  append_blocks(blocks, out);
+  BlockWriter writer(signs.count, out);
+  for (const std::string& block : blocks) writer.add(block);
   return out;
 }
 

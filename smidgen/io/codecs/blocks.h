@@ -5,6 +5,8 @@
 #pragma once
 
 #include <algorithm>
+#include <string>
+#include <string_view>
 
 #include "smidgen/io/codecs/registry.h"
 
@@ -16,8 +18,18 @@ inline int64_t sign_blocks(int64_t count) {
   return (count + kSignBlock - 1) / kSignBlock;
 }
 
-// Appends the encoded blocks of one tensor.
-void append_blocks(const std::vector<std::string>& blocks, std::string& out);
+// Appends the encoded blocks of a tensor of `count` elements, one after the other.
+class BlockWriter {
+ public:
+  BlockWriter(int64_t count, std::string& out);
+  void add(std::string_view block);
+
+ private:
+  std::string& out_;
+  bool table_;
+  size_t next_;  // entry of the table
+};
+
 // All at once.
 std::string encode_signs(const SignCodec& codec, const SignView& signs);
 

@@ -33,6 +33,12 @@ struct Signs {
   explicit Signs(int64_t size)
       : count(size), positive(static_cast<size_t>(sign_words(size))), negative(positive.size()) {}
 
+  // All zero, in the memory that is there.
+  void reset(int64_t size) {
+    count = size;
+    positive.assign(static_cast<size_t>(sign_words(size)), 0);
+    negative.assign(positive.size(), 0);
+  }
   SignView view() const { return {positive, negative, count}; }
   SignSpan span() { return {positive, negative, count}; }
   // Elements [begin, begin + size), begin a multiple of 64.
