@@ -216,7 +216,7 @@ void GramMerge::emit(const Chunk& chunk, float* out) const {
       lines.add_products(at, count, products.data());
       weigh(products, own);
     }
-    if (!is_narrow(chunk.task->arithmetic)) {
+    if (!chunk.task->as_mergekit) {
       combine(lines.parts, at, count, out, [&](size_t p, int64_t) { return shares[p]; });
       return;
     }

@@ -35,7 +35,7 @@ class LinearMerge : public TensorMerge {
   std::vector<float> weights_;
 };
 
-// mergekit's steps for 16 bits: the sum in fp32, divided, rounded once. torch's addcmul rounds a
+// mergekit's steps: the sum in fp32, divided, rounded once. torch's addcmul rounds a
 // product and the sum it goes into together.
 template <class T>
 class NarrowLinearMerge : public LinearMerge {
@@ -73,7 +73,7 @@ class LinearMethod : public MergeMethod {
             {"normalize", flag, shared, 1, "Divide by the sum of the weights"}};
   }
   std::unique_ptr<TensorMerge> start(const MergeTask& task) const override {
-    if (is_narrow(task.arithmetic)) {
+    if (task.as_mergekit) {
       return with_narrow(task.arithmetic, [&](auto type) -> std::unique_ptr<TensorMerge> {
         return std::make_unique<NarrowLinearMerge<decltype(type)>>(task);
       });

@@ -33,6 +33,7 @@ MergeTask task_of(const MergeCase& c) {
   task.base = !c.base.empty();
   task.seed = c.seed;
   task.arithmetic = c.arithmetic;
+  task.as_mergekit = c.arithmetic != Format::f32;
   if (method.traits().statistics && !c.bare) task.statistics = std::make_shared<GivenStatistics>(c);
   task.by_input = c.by_input;
   task.by_input.resize(task.inputs);

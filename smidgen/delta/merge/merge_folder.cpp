@@ -35,9 +35,10 @@ std::string fingerprint(const MergePlan& plan,
   };
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     const PlannedTensor& t = plan.tensors[i];
-    Json tensor = Json::array(
-        {t.task.tensor, t.task.shape, std::string(to_string(options.formats[i])), t.task.seed,
-         static_cast<int>(t.action), t.task.base, std::string(to_string(t.task.arithmetic))});
+    Json tensor =
+        Json::array({t.task.tensor, t.task.shape, std::string(to_string(options.formats[i])),
+                     t.task.seed, static_cast<int>(t.action), t.task.base,
+                     std::string(to_string(t.task.arithmetic)), t.task.as_mergekit});
     tensor.push_back(t.task.shared);
     tensor.push_back(t.task.by_input);
     for (const PlannedInput& input : t.inputs) tensor.push_back(place(input));

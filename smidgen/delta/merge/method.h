@@ -57,6 +57,7 @@ struct MergeTask {
   // What every step is computed in: fp32; bf16 or f16 where MergeTraits::narrow and the recipe asks
   // for mergekit's steps. Inputs come rounded to it, and emit rounds what it gives.
   Format arithmetic = Format::f32;
+  bool as_mergekit = false;  // mergekit's steps, in fp32 too
   // Null unless the method asks for them (MergeTraits::statistics).
   std::shared_ptr<const MergeStatistics> statistics = {};
 

@@ -58,6 +58,7 @@ void compute_as_mergekit(MergePlan& plan, const std::vector<std::shared_ptr<cons
                   str("dtype: float32, or leave out compat: mergekit; those that are: ",
                       join(narrow_methods())));
     planned.task.arithmetic = *type;
+    planned.task.as_mergekit = true;
   }
 }
 

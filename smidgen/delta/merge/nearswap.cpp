@@ -31,7 +31,7 @@ class NearswapMerge : public TensorMerge {
   float t_;
 };
 
-// mergekit's steps for 16 bits; torch divides a number by a tensor as the number times 1 / tensor.
+// mergekit's steps; torch divides a number by a tensor as the number times 1 / tensor.
 template <class T>
 class NarrowNearswapMerge : public TensorMerge {
  public:
@@ -68,7 +68,7 @@ class NearswapMethod : public MergeMethod {
     return {{"t", number, shared, std::nullopt, "Most that a value moves from the base"}};
   }
   std::unique_ptr<TensorMerge> start(const MergeTask& task) const override {
-    if (is_narrow(task.arithmetic)) {
+    if (task.as_mergekit) {
       return with_narrow(task.arithmetic, [&](auto type) -> std::unique_ptr<TensorMerge> {
         return std::make_unique<NarrowNearswapMerge<decltype(type)>>(task);
       });

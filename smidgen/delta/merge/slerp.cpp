@@ -62,7 +62,7 @@ class SlerpMethod : public MergeMethod {
     return {{"t", number, shared, std::nullopt, "0 is the base, 1 the other model"}};
   }
   std::unique_ptr<TensorMerge> start(const MergeTask& task) const override {
-    if (is_narrow(task.arithmetic))
+    if (task.as_mergekit)
       return std::make_unique<GramMerge>(
           task, GramPlan{GramPlan::Vectors::base_and_models},
           [t = static_cast<float>(task.value("t"))](const Gram& gram, std::span<double> weights) {

@@ -261,7 +261,8 @@ class TaskVectorMethod : public MergeMethod {
   }
 
   std::unique_ptr<TensorMerge> start(const MergeTask& task) const override {
-    if (is_narrow(task.arithmetic)) return merge_narrow_task_vectors(kind_, task);
+    const bool follows = is_narrow(task.arithmetic) || !thins_at_random(task);
+    if (task.as_mergekit && follows) return merge_narrow_task_vectors(kind_, task);
     return std::make_unique<TaskVectorMerge>(kind_, task);
   }
 
@@ -284,6 +285,14 @@ class TaskVectorMethod : public MergeMethod {
   }
 
  private:
+  bool thins_at_random(const MergeTask& task) const {
+    if (!traits().random) return false;
+    for (size_t i = 0; i < task.inputs; ++i) {
+      if (thinned(task, i)) return true;
+    }
+    return false;
+  }
+
   TaskVectorKind kind_;
 };
 

@@ -1,5 +1,5 @@
-// Task vectors in bf16 and f16, in the order of mergekit 0.1.5's steps: what task_vectors.h does in
-// fp32, with every intermediate value rounded.
+// Task vectors in the order of mergekit 0.1.5's steps, also in bf16 and f16: what task_vectors.h
+// does in fp32, with every intermediate value rounded.
 #pragma once
 
 #include <memory>
@@ -8,8 +8,8 @@
 
 namespace smidgen {
 
-// For tasks with a narrow MergeTask::arithmetic. Values with the same bits as mergekit's on the
-// same processor and release of torch: in these types many magnitudes are equal, and which of them
+// For tasks with MergeTask::as_mergekit. Values with the same bits as mergekit's on the
+// same processor and release of torch: in 16 bits many magnitudes are equal, and which of them
 // are kept is decided by torch's sort, which runs here too. Memory, where something is thinned: 4
 // bytes an element for each model, and 12 while one is sorted, of one tensor. Throws unsupported
 // where values are kept at random, since mergekit's numbers are not these.
