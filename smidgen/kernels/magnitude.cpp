@@ -43,11 +43,10 @@ MagnitudeCount CountMagnitudes(int64_t n, const float* x, float shift, uint32_t 
     const auto large = hn::Gt(bits, highest);
     above = hn::Sub(above, hn::VecFromMask(di, large));
     const auto inside = hn::AndNot(large, hn::Gt(bits, lowest));
-    if (!hn::AllFalse(di, inside)) {
-      // Compressed in a register: compressing stores take a hundred cycles on some machines.
-      hn::StoreU(hn::Compress(bits, inside), di, reinterpret_cast<int32_t*>(found + count.inside));
-      count.inside += static_cast<int64_t>(hn::CountTrue(di, inside));
-    }
+    // Always, because a branch is guessed wrong too often; and compressed in a register, because
+    // compressing stores take a hundred cycles on some machines.
+    hn::StoreU(hn::Compress(bits, inside), di, reinterpret_cast<int32_t*>(found + count.inside));
+    count.inside += static_cast<int64_t>(hn::CountTrue(di, inside));
     const VD a = hn::Sub(doubles(x + i), from), b = hn::Sub(doubles(x + i + half), from);
     sum0 = hn::Add(sum0, a);
     sum1 = hn::Add(sum1, b);
