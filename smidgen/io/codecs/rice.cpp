@@ -74,7 +74,7 @@ uint64_t bits_at(Payload bytes, size_t at) {
 class Rice : public Codec, SignCodec {
  public:
   std::string summary() const override {
-    return "Golomb-Rice codes of the gaps, and signs: within 2% of the entropy";
+    return "Golomb-Rice codes of the gaps, and signs: within 3% of the entropy";
   }
   std::string source() const override { return "arXiv:1903.02891, arXiv:2311.13171"; }
   const SignCodec* signs() const override { return this; }
