@@ -1,9 +1,9 @@
 """Compressing an adapter against the same codes made by torch and NumPy: wall time, in turns in one run. The codes are
 compared byte for byte in that run.
 
-An adapter with random factors in fp32 is made once in --scratch. smidgen's time is that of the whole process, from its start
-to a synced folder; the peer's (bench/peers/compress.py) begins after its imports. The file is in the page cache for both. The
-last row reads the file twice, with every core, and does nothing else: what the two passes need at least.
+An adapter with random factors in fp32 is made once in --scratch. Both times are those of the work: from opening the file, after a process has started and imported what it needs, to codes that
+lie on the disk. The JSON file has the times of whole processes too. The file is in the page cache for both. The last row reads
+it twice, with every core, and does nothing else: what the two passes need at least.
 
   python bench/compress.py [--millions 134] [--runs 5] [--scratch DIR] [--quick] [--out FILE.json]
 
@@ -56,10 +56,16 @@ def ours(adapter, out, codec, density):
     argv = [harness.SMIDGEN, "compress", adapter, "--out", out, "--codec", codec, "--density", str(density), "--alpha", "1", "--json"]
     begin = time.perf_counter()
     done = subprocess.run([str(a) for a in argv], capture_output=True, text=True)
-    seconds = time.perf_counter() - begin
+    process = time.perf_counter() - begin
     if done.returncode:
         raise SystemExit(done.stderr)
-    return {"seconds": seconds, **{k: v for k, v in json.loads(done.stdout).items() if k in ("sigma", "kept", "bits", "entropy")}}
+    return {"process": process, **{k: v for k, v in json.loads(done.stdout).items() if k in ("seconds", "sigma", "kept", "bits", "entropy")}}
+
+
+def peers(adapter, out, codec, density):
+    begin = time.perf_counter()
+    done = harness.peer("compress.py", "--adapter", adapter, "--out", out, "--codec", codec, "--density", density)
+    return {"process": time.perf_counter() - begin, **done}
 
 
 def two_reads(file):
@@ -90,7 +96,7 @@ def main():
     for codec, density in CASES:
         sides = {
             "smidgen": lambda: ours(adapter, out, codec, density),
-            "peer": lambda: harness.peer("compress.py", "--adapter", adapter, "--out", theirs, "--codec", codec, "--density", density),
+            "peer": lambda: peers(adapter, theirs, codec, density),
             "two reads": lambda: two_reads(file),
         }
         runs = {side: [] for side in sides}
@@ -104,7 +110,8 @@ def main():
         spreads = {side: harness.spread([r["seconds"] for r in done]) for side, done in runs.items()}
         ratio, share = harness.ratio(spreads["peer"], spreads["smidgen"]), harness.ratio(spreads["two reads"], spreads["smidgen"])
         name = f"{codec} {density:g}"
-        cases[name] = {**spreads, "speed_ratio": ratio, "share_of_two_reads": share, "equal_codes": equal, "bits": last["bits"], "of_entropy": last["bits"] / last["entropy"]}
+        processes = {side: harness.spread([r["process"] for r in runs[side]]) for side in ("smidgen", "peer")}
+        cases[name] = {**spreads, "processes": processes, "speed_ratio": ratio, "share_of_two_reads": share, "equal_codes": equal, "bits": last["bits"], "of_entropy": last["bits"] / last["entropy"]}
         for side, s in spreads.items():
             rows.append([f"{name}: {side}", s["median"], s["least"], s["most"], ratio if side == "peer" else ""])
     shutil.rmtree(out, ignore_errors=True)

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <sstream>
@@ -213,6 +214,7 @@ void run_compress(const Invocation& invocation) {
   const auto config = read_config<CompressConfig>(invocation.recipe.values);
   const Alpha alpha = parse_alpha(config);
   check(config, alpha);
+  const auto begin = std::chrono::steady_clock::now();
   const FlatVector vector = open_vector(config);
   std::optional<DeltaScore> score;
   if (!config.data.empty()) score.emplace(ScoreData{*config.base, config.data, config.max_length});
@@ -243,6 +245,8 @@ void run_compress(const Invocation& invocation) {
   }
   write_delta(config.out, made.contents);
   Json report = report_json(made, tried);
+  report["seconds"] =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (!curve.points.empty()) {
     report["curve"] = curve_json(curve);
     write_file(config.out / "curve.json", report["curve"].dump(1) + "\n");
