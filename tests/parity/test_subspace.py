@@ -181,6 +181,20 @@ def test_a_compressed_fine_tune(tmp_path):
     smidgen.ok("compare", tmp_path / "small-a", tmp_path / "small-b", base=a, allow_other_base=True)
 
 
+def test_a_tied_head_counts_once(tmp_path):
+    """The delta of a model whose embedding moved has one tensor for it and the head, as the model's file."""
+    a = tuned(tmp_path / "a", 1)
+    tensors = load_file(a / "model.safetensors")
+    tensors["model.embed_tokens.weight"] += np.float32(0.01)
+    save_file(tensors, a / "model.safetensors", {"format": "pt"})
+    smidgen.ok("compress", a, base=tiny.model(), out=tmp_path / "small", density=0.3)
+    names = {row["name"] for row in compare(tmp_path / "small", a)["tensors"]}
+    assert "model.embed_tokens.weight" in names and "lm_head.weight" not in names
+    b = tuned(tmp_path / "b", 2)
+    smidgen.ok("project", tmp_path / "small", aligned=tiny.model(), base=b, out=tmp_path / "copy")
+    assert set(load_file(tmp_path / "copy" / "model.safetensors")) == set(tensors)
+
+
 def states(prompts, layers):
     """Hidden states of the last token of each prompt, by transformers."""
     model = reference.llama(tiny.model())

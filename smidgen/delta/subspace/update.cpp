@@ -132,6 +132,24 @@ Delta turned(const Delta& delta) {
   return DenseDelta{tile(delta, 0, rows(delta)).t().contiguous()};
 }
 
+bool same(const Delta& x, const Delta& y) {
+  if (x.index() != y.index()) return false;
+  if (const auto* low = std::get_if<LowRankDelta>(&x)) {
+    const auto& other = std::get<LowRankDelta>(y);
+    return low->scale == other.scale && at::equal(low->a, other.a) && at::equal(low->b, other.b);
+  }
+  if (const auto* signs = std::get_if<TernaryDelta>(&x)) {
+    const auto& other = std::get<TernaryDelta>(y);
+    return signs->scale == other.scale && at::equal(signs->positive, other.positive) &&
+           at::equal(signs->negative, other.negative);
+  }
+  if (const auto* some = std::get_if<RowsDelta>(&x)) {
+    const auto& other = std::get<RowsDelta>(y);
+    return at::equal(some->index, other.index) && at::equal(some->values, other.values);
+  }
+  return at::equal(std::get<DenseDelta>(x).values, std::get<DenseDelta>(y).values);
+}
+
 class AdapterUpdate : public Update {
  public:
   AdapterUpdate(std::string label, const Model& model, const std::vector<const Adapter*>& adapters,
@@ -140,7 +158,8 @@ class AdapterUpdate : public Update {
     const torch::NoGradGuard no_grad;
     const Combined sums = combine(model, adapters, weights);
     for (const Site& site : model.sites()) {
-      if (const auto found = sums.weights.find(site.name); found != sums.weights.end())
+      if (const auto found = sums.weights.find(site.name);
+          found != sums.weights.end() && !follows(site, found->second, sums))
         put(site.name + ".weight", site.transposed ? turned(found->second) : found->second);
       if (const auto found = sums.biases.find(site.name); found != sums.biases.end())
         put(site.name + ".bias", DenseDelta{found->second.reshape({-1, 1})});
@@ -158,6 +177,12 @@ class AdapterUpdate : public Update {
   }
 
  private:
+  // A tied head that moves as its embedding does: the file has one weight for both.
+  static bool follows(const Site& site, const Delta& delta, const Combined& sums) {
+    const auto owner = sums.weights.find(site.tied_to);
+    return owner != sums.weights.end() && same(owner->second, delta);
+  }
+
   void put(std::string name, Delta delta) {
     const int64_t width = columns(delta);
     low_rank_ = low_rank_ && (width == 1 || std::holds_alternative<LowRankDelta>(delta));
