@@ -44,8 +44,8 @@ std::shared_ptr<const Update> model_update(std::shared_ptr<const Source> model,
 
 // Of a weighted sum of adapters on a model: its deltas by site and those of biases. Factors of a
 // site whose file holds [in, out] (GPT-2) are turned, so that tensors lie as in the files; a tied
-// head that moves with its embedding is left to it. Throws
-// unsupported where a method has no difference (see Combined). The model is not needed later.
+// head that moves with its embedding is left to it. Throws unsupported where a method has no
+// difference (see Combined). The model is not needed later.
 std::shared_ptr<const Update> adapter_update(std::string label, const Model& model,
                                              const std::vector<const Adapter*>& adapters,
                                              const std::vector<double>& weights);
