@@ -85,8 +85,10 @@ class NarrowTaskVectors : public TensorMerge {
       const auto count = static_cast<int64_t>(input.sizes.size());
       const at::Tensor sizes = at::from_blob(input.sizes.data(), {count}, at::kFloat);
       const at::Tensor kept = kept_places(sizes, input);
-      const at::Tensor narrow =
-          rescale_ ? sizes.to(c10::CppTypeToScalarType<T>::value) : at::Tensor();
+      at::Tensor narrow;  // of its own: the sizes become the mask
+      if (rescale_)
+        narrow =
+            sizes.to(c10::CppTypeToScalarType<T>::value, /*non_blocking=*/false, /*copy=*/true);
       sizes.zero_();
       sizes.index_fill_(0, kept, 1);
       if (!rescale_) continue;
