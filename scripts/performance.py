@@ -156,6 +156,15 @@ def merge_section(result):
     return text + table(["method", "smidgen", "mergekit", "copy", "times mergekit", "of copy", "smidgen, MB", "mergekit, MB", "equal values"], rows)
 
 
+def compress_section(result):
+    rows = []
+    for case, e in result["cases"].items():
+        sides = [spread(e[side]) for side in ("smidgen", "peer", "two reads")]
+        rows.append([case, *sides, f"{e['speed_ratio']:.1f}", f"{100 * e['share_of_two_reads']:.0f} %", f"{e['of_entropy']:.4f}"])
+    text = f"## Compressing an adapter of {result['millions']:g} million values, against torch and NumPy\n\nSeconds of the work itself, without the start of a process, to the same bytes. 'Two reads' is all cores reading the file twice.\n\n"
+    return text + table(["codec, density", "smidgen", "torch, NumPy", "two reads", "times", "of two reads", "size over the entropy"], rows)
+
+
 def int8_section(result):
     rows = [[r["seed"], f"`{r['base_format']}`", f"{r['loss']:.4f}", f"{100 * r['over_bf16']:+.2f} %", f"[{r['interval'][0]:.4f}, {r['interval'][1]:.4f}]", f"{r['on_bf16']:.4f}"] for r in result["rows"]]
     text = f"## What 8-bit products cost in loss\n\nHeld-out loss of the demo's data after {result['steps']} steps of {result['tokens']} tokens, with the base that was trained on, and of the adapter on a bf16 base. "
@@ -173,7 +182,7 @@ def together(results):
     return whole
 
 
-SECTIONS = {"step": step_section, "load": load_section, "plan": plan_section, "tokenizer": peer_section("Tokenizing, seconds"), "generate": generate_section, "memory": memory_section, "int8": int8_section, "merge": merge_section}
+SECTIONS = {"step": step_section, "load": load_section, "plan": plan_section, "tokenizer": peer_section("Tokenizing, seconds"), "generate": generate_section, "memory": memory_section, "int8": int8_section, "merge": merge_section, "compress": compress_section, "overlap": peer_section("Overlap of two adapters of SmolLM2, seconds")}
 
 
 def main():
