@@ -104,15 +104,20 @@ void add_to(const Delta& delta, int64_t row0, at::Tensor& out) {
   out.add_(tile(delta, row0, row0 + out.size(0)));
 }
 
+// Rounding may leave a sum of squares below zero; a NaN must stay one, which max(0, NaN) is not.
+static double root(double squares) {
+  return squares < 0 ? 0 : std::sqrt(squares);
+}
+
 double norm(const Delta& delta) {
   if (const auto* low = std::get_if<LowRankDelta>(&delta)) {
     // ||B A||^2 = trace((B^T B)(A A^T)): two small Gram matrices instead of the product.
     const at::Tensor a = low->a.to(at::kDouble), b = low->b.to(at::kDouble);
     const at::Tensor gram = at::matmul(b.t(), b).mul(at::matmul(a, a.t()).t());
-    return std::abs(low->scale) * std::sqrt(std::max(0.0, gram.sum().item<double>()));
+    return std::abs(low->scale) * root(gram.sum().item<double>());
   }
   if (const auto* ternary = std::get_if<TernaryDelta>(&delta))
-    return std::sqrt(std::max(0.0, ternary_dots(*ternary, *ternary)));
+    return root(ternary_dots(*ternary, *ternary));
   const auto* some = std::get_if<RowsDelta>(&delta);
   const at::Tensor& values = some ? some->values : std::get<DenseDelta>(delta).values;
   return values.to(at::kDouble).norm().item<double>();

@@ -1,5 +1,8 @@
 #include "smidgen/nn/delta.h"
 
+#include <cmath>
+#include <limits>
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -49,6 +52,12 @@ TEST(Delta, DotAndNormAreThoseOfTheDenseMatrix) {
       EXPECT_NEAR(dot(x, y), expected, 1e-5 * (1 + norm(x) * norm(y)));
     }
   }
+}
+
+TEST(Delta, NormOfNoNumbersIsNone) {
+  LowRankDelta low{torch::randn({2, kIn}), torch::randn({kOut, 2})};
+  low.b[3][1] = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_TRUE(std::isnan(norm(low)));
 }
 
 TEST(Delta, TilesOfTernary) {
