@@ -12,6 +12,7 @@
 #include "smidgen/cli/core/verb.h"
 #include "smidgen/convert/hf_folder.h"
 #include "smidgen/delta/diff/subject.h"
+#include "smidgen/delta/merge/merge_run.h"
 #include "smidgen/delta/subspace/open_update.h"
 #include "smidgen/delta/subspace/write_projected.h"
 #include "smidgen/io/delta_files.h"
@@ -80,14 +81,6 @@ AdapterFiles adapter_of(const ProjectConfig& config, UpdateOpener& opener) {
                   site.name, "merge the adapter with smidgen export and project the model");
   }
   return open_adapter(choice.path, opener.files());
-}
-
-void require_outside(const std::string& model, const fs::path& out) {
-  const fs::path inside = fs::absolute(out).lexically_normal().lexically_relative(
-      fs::absolute(model).lexically_normal());
-  if (inside.empty() || inside.begin()->string() == "..") return;
-  throw Error(ErrorKind::usage, str("the result would lie in ", model), out.string(),
-              "choose a folder beside it");
 }
 
 std::string figure(double value) {
