@@ -1,6 +1,7 @@
 #include "smidgen/delta/merge/selection.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 
 #include "smidgen/base/error.h"
@@ -28,18 +29,33 @@ float value_of(uint32_t key) {
   return std::bit_cast<float>(o ^ ((o >> 31) & 0x7fffffff));
 }
 
+// Calls visit(keys) for piece after piece: keys come in vectors, what is done with them does not.
+template <class Visit>
+void for_keys(std::span<const float> values, int shift, Visit&& visit) {
+  std::array<uint32_t, 256> keys;
+  for (size_t at = 0; at < values.size(); at += keys.size()) {
+    const size_t n = std::min(keys.size(), values.size() - at);
+    const float* __restrict from = values.data() + at;
+    for (size_t k = 0; k < n; ++k) keys[k] = key_of(from[k]) >> shift;
+    visit(std::span(keys).first(n));
+  }
+}
+
 void count_first(std::span<const float> values, int shift, uint32_t* __restrict counts) {
-  for (const float value : values) ++counts[key_of(value) >> shift];
+  for_keys(values, shift, [&](std::span<const uint32_t> keys) {
+    for (const uint32_t key : keys) ++counts[key];
+  });
 }
 
 // Of the values whose key begins with `prefix`: how often each next digit occurs.
 void count_next(std::span<const float> values, uint32_t prefix, int shift, int bits,
                 uint32_t* __restrict counts) {
   const uint32_t digit = (1u << bits) - 1;
-  for (const float value : values) {
-    const uint32_t key = key_of(value) >> shift;
-    if (key >> bits == prefix) ++counts[key & digit];
-  }
+  for_keys(values, shift, [&](std::span<const uint32_t> keys) {
+    for (const uint32_t key : keys) {
+      if (key >> bits == prefix) ++counts[key & digit];
+    }
+  });
 }
 
 int64_t count_equal(std::span<const float> values, float wanted) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <mutex>
+#include <optional>
+#include <vector>
 
 #include "smidgen/base/threads.h"
 #include "smidgen/delta/source.h"
@@ -9,6 +11,8 @@
 namespace smidgen {
 
 namespace {
+
+constexpr int64_t kTilesAtOnce = 16;  // every claim adds up tables of its own
 
 // What one thread needs to hand chunks to a method.
 class Reader {
@@ -56,41 +60,6 @@ void for_chunks(const Cut& cut, int64_t tile, Visit&& visit) {
     visit(begin, std::min(cut.chunk, last - begin));
 }
 
-// What a pass has collected.
-struct Collected {
-  std::vector<double> sums;
-  std::vector<uint64_t> counts;
-};
-
-// `first` is the number of the tensor's first tile.
-void reduce_tensor(int pass, const PassSize& size, const MergeTraits& traits,
-                   const TensorMerge& merge, const TensorJob& job, int64_t first_tile,
-                   Collected& collected) {
-  const Cut cut = Cut::of(job.task->elements, job.task->columns);
-  const size_t offset = collected.sums.size();
-  collected.sums.resize(offset + static_cast<size_t>(cut.tiles()) * size.sums);
-  collected.counts.resize(size.counts);
-  std::mutex together;
-  parallel_claims(cut.tiles(), 1, 1, [&](int64_t first, int64_t last) {
-    Reader reader(traits, job, cut.chunk);
-    std::vector<uint32_t> mine(size.counts);
-    std::vector<int64_t> cursors(merge.cursors());
-    for (int64_t tile = first; tile < last; ++tile) {
-      std::fill(cursors.begin(), cursors.end(), 0);
-      const Partial partial{
-          {collected.sums.data() + offset + static_cast<size_t>(tile) * size.sums, size.sums},
-          mine};
-      for_chunks(cut, tile, [&](int64_t begin, int64_t count) {
-        merge.reduce(pass, reader.read(begin, count, first_tile + tile, cursors), partial);
-      });
-      const int64_t begin = tile * cut.tile;
-      job.ports.done(begin, std::min(cut.tile, cut.elements - begin));
-    }
-    const std::lock_guard<std::mutex> lock(together);
-    for (size_t i = 0; i < mine.size(); ++i) collected.counts[i] += mine[i];
-  });
-}
-
 }  // namespace
 
 Cut Cut::of(int64_t elements, int64_t columns) {
@@ -110,17 +79,46 @@ int64_t Cut::tiles() const {
 }
 
 void reduce_model(const MergeTraits& traits, TensorMerge& merge, std::span<const TensorJob> jobs) {
+  // Tiles of all tensors in one list: those of a small model are shorter than a thread's share.
+  struct Tile {
+    size_t job;
+    int64_t number;  // in its tensor
+  };
+  std::vector<Tile> tiles;
+  std::vector<Cut> cuts;
+  for (size_t job = 0; job < jobs.size(); ++job) {
+    cuts.push_back(Cut::of(jobs[job].task->elements, jobs[job].task->columns));
+    for (int64_t k = 0; k < cuts[job].tiles(); ++k) tiles.push_back({job, k});
+  }
   for (int pass = 0;; ++pass) {
     const auto size = merge.pass_size(pass);
     if (!size) return;
-    Collected collected;
-    collected.counts.resize(size->counts);
-    int64_t tile = 0;
-    for (const TensorJob& job : jobs) {
-      reduce_tensor(pass, *size, traits, merge, job, tile, collected);
-      tile += Cut::of(job.task->elements, job.task->columns).tiles();
-    }
-    merge.finish(pass, collected.sums, collected.counts);
+    std::vector<double> sums(tiles.size() * size->sums);
+    std::vector<uint64_t> counts(size->counts);
+    std::mutex together;
+    const auto reduce = [&](int64_t first, int64_t last) {
+      std::optional<Reader> reader;
+      std::vector<uint32_t> mine(size->counts);
+      std::vector<int64_t> cursors(merge.cursors());
+      for (int64_t at = first; at < last; ++at) {
+        const Tile& tile = tiles[static_cast<size_t>(at)];
+        const TensorJob& job = jobs[tile.job];
+        const Cut& cut = cuts[tile.job];
+        if (at == first || tile.number == 0) reader.emplace(traits, job, cut.chunk);
+        std::fill(cursors.begin(), cursors.end(), 0);
+        const Partial partial{
+            {sums.data() + static_cast<size_t>(at) * size->sums, size->sums}, mine};
+        for_chunks(cut, tile.number, [&](int64_t begin, int64_t count) {
+          merge.reduce(pass, reader->read(begin, count, at, cursors), partial);
+        });
+        const int64_t begin = tile.number * cut.tile;
+        job.ports.done(begin, std::min(cut.tile, cut.elements - begin));
+      }
+      const std::lock_guard<std::mutex> lock(together);
+      for (size_t i = 0; i < mine.size(); ++i) counts[i] += mine[i];
+    };
+    parallel_claims(static_cast<int64_t>(tiles.size()), 1, kTilesAtOnce, reduce);
+    merge.finish(pass, sums, counts);
   }
 }
 
