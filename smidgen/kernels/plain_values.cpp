@@ -66,14 +66,14 @@ bool Finite(int64_t n, const float* x) {
 
 float SquaredDistance(int64_t n, const float* a, const float* b) {
   const D d;
-  V sums[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+  V even = hn::Zero(d), odd = hn::Zero(d);  // no array: SVE has none of vectors
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   for_vectors(n, [&](int64_t k, auto get, auto) HWY_ATTR {
     const V x = hn::Sub(get(a), get(b));
-    V& to = sums[k / lanes % 4];
+    V& to = k / lanes % 2 ? odd : even;
     to = hn::MulAdd(x, x, to);
   });
-  return sum(d, hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])));
+  return sum(d, hn::Add(even, odd));
 }
 
 int64_t Different(int64_t n, const float* a, const float* b) {
