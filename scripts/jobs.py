@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints how many compilers to run at once: by cores and quota, but no more than memory allows."""
+"""Prints how many compilers, or tests that hold a model, to run at once: by cores and quota, but no more than memory allows."""
 
 import os
 
@@ -31,5 +31,9 @@ def free_bytes():
     return free
 
 
+def jobs():
+    return max(1, min(cores(), free_bytes() // BYTES_PER_JOB))
+
+
 if __name__ == "__main__":
-    print(max(1, min(cores(), free_bytes() // BYTES_PER_JOB)))
+    print(jobs())

@@ -5,6 +5,8 @@ import os
 
 
 def write(**row):
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # the process that hands out the tests hears of every result, and writes it
     with open(os.environ["SMIDGEN_JOURNAL"], "a") as out:
         out.write(json.dumps(row) + "\n")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import processes
 from check import CHECKS
+from jobs import jobs
 from test_results import Case, read_skips, refuse_unlisted, run_gtest, run_pytest
 from tree import ROOT, Tree
 
@@ -106,12 +107,15 @@ def fuzz(seconds):
     return run
 
 
-def pytests(label, folder, without=(), marked="not slow"):
+def pytests(label, folder, without=(), marked="not slow", at_once=False):
+    """`at_once`: a process for each core, to which whole files go. Not for tests that look at time or memory."""
+
     def run(limit):
         if not (ROOT / folder).is_dir():
             return [Case(f"pytest {label}", "failed", output=f"there is no folder {folder}")]
         ignored = [f"--ignore={f}" for f in without]
-        arguments = ["-m", marked, f"--timeout={PROGRAM_LIMIT}", "--durations=10", *ignored, folder]
+        spread = ["-n", str(jobs()), "--dist=loadfile"] if at_once else []
+        arguments = [*spread, "-m", marked, f"--timeout={PROGRAM_LIMIT}", "--durations=10", *ignored, folder]
         return run_pytest(sys.executable, arguments, label, LOGS, limit)
 
     return run
@@ -146,7 +150,7 @@ PARTS = {
     "set-up": Part("set-up", 4, set_up),
     "build": Part("build", 13, build("release")),
     "unit": Part("unit and laws", 3, in_turn(checks, pytests("gate", "tests/gate"), test_programs("release")), "build"),
-    "parity": Part("parity", 12, pytests("parity", "tests/parity"), "build"),
+    "parity": Part("parity", 12, pytests("parity", "tests/parity", at_once=True), "build"),
     "command": Part("command and resume", 6, pytests("command", "tests", ("tests/parity", "tests/gate")), "build"),
     "asan": Part("ASan, torch-free rooms", 5, in_turn(build("asan"), test_programs("asan", SANITIZER))),
     "fuzz": Part("fuzz targets", 2, fuzz(8), "asan"),

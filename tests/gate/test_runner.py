@@ -82,12 +82,17 @@ def test_the_reason_of_a_skip_comes_from_the_output(tmp_path):
     assert (case.outcome, case.reason) == ("skipped", "no such machine")
 
 
-def pytest_run(folder, body, limit=60):
+SPREAD = [[], ["-n", "2", "--dist=loadfile"]]  # one process, and a process for each core
+
+
+def pytest_run(folder, body, spread=(), limit=60):
     (folder / "test_it.py").write_text(textwrap.dedent(body))
-    return run_pytest(sys.executable, ["-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)], "it", folder / "logs", limit)
+    arguments = [*spread, "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
+    return run_pytest(sys.executable, arguments, "it", folder / "logs", limit)
 
 
-def test_pytest_results(tmp_path):
+@pytest.mark.parametrize("spread", SPREAD)
+def test_pytest_results(tmp_path, spread):
     cases = pytest_run(
         tmp_path,
         """
@@ -102,24 +107,28 @@ def test_pytest_results(tmp_path):
             raise RuntimeError("tear-down")
         def test_teardown(broken): pass
         """,
+        spread,
     )
+    assert len(cases) == 4
     short = {name.split("::")[-1]: outcome for name, outcome in outcomes(cases).items()}
     assert short == {"test_good": "passed", "test_bad": "failed", "test_skipped": "skipped", "test_teardown": "failed"}
     assert [c.reason for c in cases if c.outcome == "skipped"] == ["no such machine"]
 
 
+@pytest.mark.parametrize("spread", SPREAD)
 @pytest.mark.parametrize("body", ["import no_such_module", "def nothing(): pass"])
-def test_pytest_that_ran_nothing_fails(tmp_path, body):
-    assert "failed" in outcomes(pytest_run(tmp_path, body)).values()
+def test_pytest_that_ran_nothing_fails(tmp_path, body, spread):
+    assert "failed" in outcomes(pytest_run(tmp_path, body, spread)).values()
 
 
-def test_pytest_crash_keeps_earlier_results(tmp_path):
+@pytest.mark.parametrize("spread", SPREAD)
+def test_pytest_crash_keeps_earlier_results(tmp_path, spread):
     body = """
     import os
     def test_a(): pass
     def test_b(): os.abort()
     """
-    short = {n.split("::")[-1]: o for n, o in outcomes(pytest_run(tmp_path, body)).items()}
+    short = {n.split("::")[-1]: o for n, o in outcomes(pytest_run(tmp_path, body, spread)).items()}
     assert short == {"test_a": "passed", "test_b": "failed"}
 
 
