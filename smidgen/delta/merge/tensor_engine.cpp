@@ -106,8 +106,8 @@ void reduce_model(const MergeTraits& traits, TensorMerge& merge, std::span<const
         const Cut& cut = cuts[tile.job];
         if (at == first || tile.number == 0) reader.emplace(traits, job, cut.chunk);
         std::fill(cursors.begin(), cursors.end(), 0);
-        const Partial partial{
-            {sums.data() + static_cast<size_t>(at) * size->sums, size->sums}, mine};
+        const Partial partial{{sums.data() + static_cast<size_t>(at) * size->sums, size->sums},
+                              mine};
         for_chunks(cut, tile.number, [&](int64_t begin, int64_t count) {
           merge.reduce(pass, reader->read(begin, count, at, cursors), partial);
         });
