@@ -32,8 +32,7 @@ struct CompressConfig {
   std::string alpha = "norm";
   bool reference = false;
   std::vector<double> curve;
-  std::vector<std::string> data;
-  int64_t max_length = 0;
+  DataChoice data;
 };
 
 template <class V>
@@ -62,10 +61,7 @@ void fields(V& v, CompressConfig& c) {
     {.help = "Densities to compare as well; writes curve.html and curve.json beside the codes",
      .min = 1e-4,
      .max = 1});
-  v("data", c.data,
-    {.help = "Held-out data for --alpha tuned, and for the loss of the curve; as eval takes it"});
-  v("max_length", c.max_length,
-    {.help = "Longest sample of the data; 0 is the model's context", .min = 0, .unit = "tokens"});
+  fields(v, c.data, false);  // for --alpha tuned, and for the loss of the curve
 }
 
 struct Alpha {
@@ -99,14 +95,15 @@ void check(const CompressConfig& c, const Alpha& alpha) {
     throw Error(ErrorKind::usage, "alpha scales ternary codes, and this mode has its own scale",
                 "alpha", "leave it out, or use --mode ternary");
   }
-  if (alpha.tuned && c.data.empty())
+  if (alpha.tuned && c.data.files.empty())
     throw Error(ErrorKind::usage, "an alpha is tuned on data, and there is none", "alpha",
                 "--data, of the kind that eval takes");
-  if (!c.data.empty() && !c.base)
+  if (!c.data.files.empty() && !c.base)
     throw Error(ErrorKind::usage, "a loss is measured with the base model", "data", "--base");
-  if (!c.data.empty() && !alpha.tuned && c.curve.empty())
+  if (!c.data.files.empty() && !alpha.tuned && c.curve.empty())
     throw Error(ErrorKind::usage, "the data would not be used", "data",
                 "it is for --alpha tuned and --curve");
+  if (c.data.files.empty()) refuse_data_settings(c.data, "it is for --data");
   std::error_code ignored;
   if (path_exists(c.out) && (!fs::is_directory(c.out, ignored) || !fs::is_empty(c.out, ignored)))
     throw Error(ErrorKind::usage, "the folder exists and is not empty", c.out.string(),
@@ -217,7 +214,7 @@ void run_compress(const Invocation& invocation) {
   const auto begin = std::chrono::steady_clock::now();
   const FlatVector vector = open_vector(config);
   std::optional<DeltaScore> score;
-  if (!config.data.empty()) score.emplace(ScoreData{*config.base, config.data, config.max_length});
+  if (!config.data.files.empty()) score.emplace(*config.base, config.data);
   const auto at_density = [&](double density, std::vector<AlphaScore>* tried) {
     Compressed made = compress(vector, {.mode = config.mode,
                                         .codec = config.codec,

@@ -14,27 +14,24 @@ namespace smidgen {
 struct DeltaScore::State {
   LoadedModel loaded;
   std::optional<Dataset> data;
+  int64_t micro_tokens = 0;
 
   double loss(int slot) const {
-    EvalOptions options{.slot = slot};
+    EvalOptions options{.slot = slot, .micro_tokens = micro_tokens};
     options.stop = [] { return stop_requested() != 0; };
     return evaluate(*loaded.model, *data, options).loss();
   }
 };
 
-DeltaScore::DeltaScore(const ScoreData& choice) : state_(std::make_unique<State>()) {
+DeltaScore::DeltaScore(const std::string& base, const DataChoice& data)
+    : state_(std::make_unique<State>()) {
   State& s = *state_;
-  const std::vector<fs::path> files = data_files(choice.data);  // before the model is loaded
-  s.loaded = open({.choice = {.model = choice.base}});
-  if (choice.max_length > s.loaded.model->context()) {
-    throw Error(ErrorKind::usage,
-                str("max_length is ", choice.max_length, ", and the model's context holds ",
-                    s.loaded.model->context(), " tokens"),
-                "max_length");
-  }
-  DatasetOptions options;
-  options.max_length = choice.max_length ? choice.max_length : s.loaded.model->context();
-  s.data = load_dataset(files, s.loaded.tokenizer(), s.loaded.chat_template(), options);
+  const std::vector<fs::path> files = data_files(data.files);  // before the model is loaded
+  s.loaded = open({.choice = {.model = base}});
+  s.micro_tokens = data.micro_tokens;
+  s.data =
+      load_dataset(files, s.loaded.tokenizer(), s.loaded.chat_template(data.chat_template),
+                   dataset_options(data, *s.loaded.model));
 }
 
 DeltaScore::~DeltaScore() = default;

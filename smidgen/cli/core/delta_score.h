@@ -3,22 +3,17 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
+#include "smidgen/cli/core/data_choice.h"
 #include "smidgen/delta/compress/compress.h"
 
 namespace smidgen {
 
-struct ScoreData {
-  std::string base;  // as open_model takes it
-  std::vector<std::string> data;
-  int64_t max_length = 0;  // tokens; 0: the model's context
-};
-
 // Mean cross-entropy of an answer token, in nats. The base and the data are loaded once.
 class DeltaScore {
  public:
-  explicit DeltaScore(const ScoreData& data);
+  // `base` as open_model takes it.
+  DeltaScore(const std::string& base, const DataChoice& data);
   ~DeltaScore();
   double base() const;  // without the delta
   double operator()(const Compressed& compressed);

@@ -56,12 +56,7 @@ void check_search(const MergeConfig& config) {
   if (!config.data.files.empty()) refuse("--data");
   if (!config.choices.empty()) refuse("--choices");
   if (config.budget) refuse("--budget");
-  const DataChoice plain;
-  if (config.data.max_length != plain.max_length) refuse("--max-length");
-  if (config.data.too_long != plain.too_long) refuse("--too-long");
-  if (config.data.chat_template != plain.chat_template) refuse("--chat-template");
-  if (config.data.data_cache != plain.data_cache) refuse("--data-cache");
-  if (config.data.micro_tokens != plain.micro_tokens) refuse("--micro-tokens");
+  refuse_data_settings(config.data, "it is for --search");
 }
 
 // The recipe with the numbers that were found, and what is told of the search.
