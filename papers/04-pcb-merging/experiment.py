@@ -1,9 +1,9 @@
 """PCB-Merging (arXiv 2410.02396) against averaging, task arithmetic and TIES, on adapters of four tasks. Writes
 results.json and plot.svg.
 
-Adapters of one seed (papers/deltas.py) are merged into one model by `smidgen merge`. Each method's scale is chosen at the first
-seed on rows that tuning has not seen, by the mean share kept (deltas.share_kept), or with --published is the published one; every
-seed is scored with it on other rows.
+Adapters of one seed (papers/deltas.py) are merged into one model by `smidgen merge`. Each method's scale is chosen over all seeds on
+rows that tuning has not seen, by the mean share kept (deltas.share_kept), or with --published is the published one; every seed is
+scored with it on other rows.
 
   python papers/04-pcb-merging/experiment.py [--seeds 0,1,2] [--published] [--methods NAME,...]
 
@@ -23,12 +23,12 @@ import deltas  # noqa: E402
 # Name: merge method, its density, the scales to choose from; the first is the published one. Averaging has none.
 METHODS = {
     "average": ("task_arithmetic", None, [1 / len(deltas.TASKS)]),
-    "task arithmetic": ("task_arithmetic", None, [0.4, 0.6, 0.9]),
-    "ties 0.2": ("ties", 0.2, [1.0, 1.5, 2.2]),
-    "pcb 0.05": ("pcb", 0.05, [1.2, 1.7, 2.2]),
-    "ties 0.1": ("ties", 0.1, [1.0, 1.5, 2.2]),
-    "pcb 0.1": ("pcb", 0.1, [1.2, 1.7, 2.2]),
-    "pcb 0.2": ("pcb", 0.2, [1.2, 1.7, 2.2]),
+    "task arithmetic": ("task_arithmetic", None, [0.4, 0.3, 0.6]),
+    "ties 0.2": ("ties", 0.2, [1.0, 0.5, 0.75, 1.5]),
+    "pcb 0.05": ("pcb", 0.05, [1.2, 0.4, 0.8, 1.7]),
+    "ties 0.1": ("ties", 0.1, [1.0, 0.5, 0.75, 1.5]),
+    "pcb 0.1": ("pcb", 0.1, [1.2, 0.4, 0.8, 1.7]),
+    "pcb 0.2": ("pcb", 0.2, [1.2, 0.4, 0.8, 1.7]),
 }
 
 
@@ -83,8 +83,8 @@ def main():
         scales = scales[:1] if args.published else scales
         rated = {}
         for scale in scales if len(scales) > 1 else []:
-            found = scored(method, density, scale, seeds[0], "choose")
-            rated[scale] = deltas.share_kept(found, base["choose"], experts(seeds[0], "choose"))
+            found = {seed: scored(method, density, scale, seed, "choose") for seed in seeds}
+            rated[scale] = deltas.mean(deltas.share_kept(found[seed], base["choose"], experts(seed, "choose")) for seed in seeds)
         best = max(rated, key=rated.get) if rated else scales[0]
         results["chosen"][name] = {"scale": best, "rated": rated}
         rows = []
