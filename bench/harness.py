@@ -72,13 +72,16 @@ def llama_python():
     return python
 
 
+def export(model, out, dtype):
+    subprocess.run([SMIDGEN, "export", "--model", model, "--out", out, "--dtype-out", dtype, "--quiet"], check=True)
+    return out
+
+
 def folder_of(model, scratch, dtype="bf16"):
     """The model as a Hugging Face folder, which every peer reads."""
     if model.is_dir():
         return model
-    folder = Path(scratch) / f"hf-{dtype}"
-    subprocess.run([SMIDGEN, "export", "--model", model, "--out", folder, "--dtype-out", dtype, "--quiet"], check=True)
-    return folder
+    return export(model, Path(scratch) / f"hf-{dtype}", dtype)
 
 
 def draw_ids(folder, sequences, length):
