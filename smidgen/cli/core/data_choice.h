@@ -39,7 +39,8 @@ void fields(V& v, DataChoice& c, bool required = true) {
     {.help = "Most tokens of one forward pass", .min = 1, .unit = "tokens"});
 }
 
-// Throws usage, naming the flag, where one of these is set although nothing is read: `reason` says when it would be.
+// Throws usage, naming the flag, where one of these is set although nothing is read: `reason` says
+// when it would be.
 void refuse_data_settings(const DataChoice& choice, const char* reason);
 
 // Throws usage for a max_length beyond the model's context.

@@ -29,9 +29,8 @@ DeltaScore::DeltaScore(const std::string& base, const DataChoice& data)
   const std::vector<fs::path> files = data_files(data.files);  // before the model is loaded
   s.loaded = open({.choice = {.model = base}});
   s.micro_tokens = data.micro_tokens;
-  s.data =
-      load_dataset(files, s.loaded.tokenizer(), s.loaded.chat_template(data.chat_template),
-                   dataset_options(data, *s.loaded.model));
+  s.data = load_dataset(files, s.loaded.tokenizer(), s.loaded.chat_template(data.chat_template),
+                        dataset_options(data, *s.loaded.model));
 }
 
 DeltaScore::~DeltaScore() = default;
