@@ -209,7 +209,7 @@ def keep(folder, results):
 
 # ---------------------------------------------------------------------------------------------- plots
 def plot(path, panels, *, columns=2, width=960, panel_height=250):
-    """Lines as SVG. A panel is {"title", "x", "y", "lines": {name: [(x, y), ...]}, "levels": {name: y}}."""
+    """Lines as SVG. A panel is {"title", "x", "lines": {name: [(x, y, spread), ...]}, "levels": {name: y}}; a bar is y +- spread."""
     rows = math.ceil(len(panels) / columns)
     names = list(dict.fromkeys(name for panel in panels for name in panel["lines"]))
     height = rows * (panel_height + 70) + 24 * math.ceil(len(names) / 4) + 8
@@ -218,9 +218,9 @@ def plot(path, panels, *, columns=2, width=960, panel_height=250):
     wide = width / columns - 80
     for k, panel in enumerate(panels):
         left, top = 58 + (k % columns) * width / columns, 34 + (k // columns) * (panel_height + 70)
-        points = [p for line in panel["lines"].values() for p in line] + [(None, y) for y in panel.get("levels", {}).values()]
-        xs, ys = sorted({x for x, _ in points if x is not None}), [y for _, y in points]
-        low, high = min(ys), max(ys)
+        points = [p for line in panel["lines"].values() for p in line] + [(None, y, 0) for y in panel.get("levels", {}).values()]
+        xs = sorted({x for x, *_ in points if x is not None})
+        low, high = min(y - s for _, y, s in points), max(y + s for _, y, s in points)
         pad = (high - low) * 0.08 or 0.05
         low, high = low - pad, high + pad
 
@@ -242,10 +242,14 @@ def plot(path, panels, *, columns=2, width=960, panel_height=250):
             out.append(f'<line x1="{left}" x2="{left + wide}" y1="{rise(y):.1f}" y2="{rise(y):.1f}" stroke="#888" stroke-dasharray="5 4"/>')
             out.append(f'<text x="{left + wide}" y="{rise(y) - 4:.1f}" text-anchor="end" fill="#555">{name}</text>')
         for name, line in panel["lines"].items():
-            colour = COLOURS[names.index(name) % len(COLOURS)]
-            joined = " ".join(f"{place(x):.1f},{rise(y):.1f}" for x, y in sorted(line))
+            number = names.index(name)
+            colour = COLOURS[number % len(COLOURS)]
+            aside = 5 * (number - (len(names) - 1) / 2)  # so that bars of one x stand beside each other
+            spots = [(place(x) + aside, y, s) for x, y, s in sorted(line)]
+            joined = " ".join(f"{x:.1f},{rise(y):.1f}" for x, y, _ in spots)
             out.append(f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="2"/>')
-            out += [f'<circle cx="{place(x):.1f}" cy="{rise(y):.1f}" r="3" fill="{colour}"/>' for x, y in line]
+            out += [f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{rise(y + s):.1f}" y2="{rise(y - s):.1f}" stroke="{colour}"/>' for x, y, s in spots]
+            out += [f'<circle cx="{x:.1f}" cy="{rise(y):.1f}" r="3" fill="{colour}"/>' for x, y, _ in spots]
     for i, name in enumerate(names):
         x, y = 58 + (i % 4) * width / 4.2, rows * (panel_height + 70) + 12 + 24 * (i // 4)
         out.append(f'<rect x="{x:.0f}" y="{y - 10}" width="12" height="12" fill="{COLOURS[i % len(COLOURS)]}"/>')

@@ -190,7 +190,7 @@ def draw(results):
         for directions in ("top", "random"):
             for fraction in FRACTIONS:
                 found = [c[kind] for s in seeds for c in s["copies"] if (c["mode"], c["directions"], c["fraction"]) == ("orth", directions, fraction)]
-                lines.setdefault(f"without {directions} directions", []).append((fraction, deltas.mean(found)))
+                lines.setdefault(f"without {directions} directions", []).append((fraction, deltas.mean(found), deltas.spread(found)))
         levels = {name: deltas.mean(s[name][kind] for s in seeds) for name in ("aligned", "mixed")}
         panels.append({"title": f"{kind} of the mixed fine-tune", "x": "directions, of the smaller side", "lines": lines, "levels": levels})
     deltas.plot(HERE / "plot.svg", panels)

@@ -117,15 +117,15 @@ def table(results):
 
 def draw(results):
     def share(name):
-        return deltas.mean(row["share"] for row in results["methods"][name])
+        return [row["share"] for row in results["methods"][name]]
 
     def right(name):
-        return deltas.mean(deltas.accuracy(row["tasks"]) for row in results["methods"][name])
+        return [deltas.accuracy(row["tasks"]) for row in results["methods"][name]]
 
     panels = []
     for title, value in (("share of the experts' fall in loss that is kept", share), ("accuracy, mean of four tasks", right)):
-        lines = {kind: [(METHODS[n][1], value(n)) for n in results["methods"] if n.startswith(kind + " ")] for kind in ("ties", "pcb")}
-        levels = {n: value(n) for n in ("average", "task arithmetic") if n in results["methods"]}
+        lines = {kind: [(METHODS[n][1], deltas.mean(value(n)), deltas.spread(value(n))) for n in results["methods"] if n.startswith(kind + " ")] for kind in ("ties", "pcb")}
+        levels = {n: deltas.mean(value(n)) for n in ("average", "task arithmetic") if n in results["methods"]}
         panels.append({"title": title, "x": "density", "lines": lines, "levels": levels})
     deltas.plot(HERE / "plot.svg", panels)
 

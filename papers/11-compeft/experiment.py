@@ -123,8 +123,9 @@ def draw(results):
     shares, right = {}, {}
     for name, rows in results["compressed"].items():
         kind, density = name.rsplit(" ", 1)
-        shares.setdefault(kind, []).append((float(density), deltas.mean(by_seed(rows, seeds, lambda row: row["share"]))))
-        right.setdefault(kind, []).append((float(density), deltas.mean(by_seed(rows, seeds, lambda row: row["score"]["accuracy"]))))
+        for lines, value in ((shares, lambda row: row["share"]), (right, lambda row: row["score"]["accuracy"])):
+            found = by_seed(rows, seeds, value)
+            lines.setdefault(kind, []).append((float(density), deltas.mean(found), deltas.spread(found)))
     whole = deltas.mean(deltas.accuracy(results["whole"][seed]) for seed in seeds)
     deltas.plot(HERE / "plot.svg", [
         {"title": "share of the fall in loss that is kept", "x": "density", "lines": shares, "levels": {"whole adapter": 1.0}},
