@@ -4,7 +4,9 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "smidgen/base/command_words.h"
 #include "smidgen/base/error.h"
+#include "smidgen/base/known_keys.h"
 #include "smidgen/base/schema.h"
 #include "smidgen/base/yaml.h"
 
@@ -57,22 +59,6 @@ struct Setting {
   Origin origin;
 };
 
-struct Word {
-  std::string key;    // "--rank", "method.rank" or empty for a bare word
-  std::string value;  // of a bare word: the word
-  bool has_value;
-  bool flag;
-};
-
-// A word of the form key=value whose key looks like a key path, not like a file name with a slash.
-size_t override_split(const std::string& word) {
-  const size_t equals = word.find('=');
-  if (equals == word.npos || equals == 0) return word.npos;
-  const bool key = word.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_.-") == equals &&
-                   word[0] >= 'a' && word[0] <= 'z';
-  return key ? equals : word.npos;
-}
-
 class Resolver {
  public:
   Resolver(const Json& document, const Call& call)
@@ -80,7 +66,7 @@ class Resolver {
     verb_ = &document_["verbs"][call.verb];
     registries_ = document_.contains("registries") ? &document_["registries"] : nullptr;
     positional_ = positional_fields(*verb_);
-    split_words();
+    words_ = command_words(call, leaves_, positional_);
   }
 
   void choose() {
@@ -96,10 +82,10 @@ class Resolver {
         value = parse_text(*leaf.node, *text, leaf.path, "environment " + leaf.env);
         origin = {Origin::Kind::environment, leaf.env};
       }
-      for (const Word& word : words_) {
+      for (const CommandWord& word : words_) {
         if (!names_leaf(word, leaf) && word.key != leaf.path + ".name") continue;
         origin = {Origin::Kind::flag, word.key};
-        value = parse_text(*leaf.node, value_of(word), leaf.path, origin.text());
+        value = parse_text(*leaf.node, word.needed_value(), leaf.path, origin.text());
       }
       if (value.is_null() && origin.kind == Origin::Kind::recipe) {
         // Refuses null where something must be chosen.
@@ -120,8 +106,8 @@ class Resolver {
   const std::map<std::string, std::string>& chosen() const { return chosen_; }
 
   void load_recipe() {
-    for (const Word& word : words_) {
-      if (word.key == "--recipe") recipe_file_ = value_of(word);
+    for (const CommandWord& word : words_) {
+      if (word.key == "--recipe") recipe_file_ = word.needed_value();
       if (!word.key.empty() || !positional_.empty()) continue;
       if (!recipe_file_.empty()) {
         throw Error(ErrorKind::usage, str("'", word.value, "' is one recipe too many"), "",
@@ -161,76 +147,9 @@ class Resolver {
   }
 
  private:
-  void split_words() {
-    const std::vector<std::string>& all = call_.words;
-    bool flags = true;
-    size_t bare = 0;
-    for (size_t i = 0; i < all.size(); ++i) {
-      const std::string& word = all[i];
-      if (flags && word == "--") {
-        flags = false;
-      } else if (flags && word.starts_with("--")) {
-        const size_t equals = word.find('=');
-        Word flag{word.substr(0, equals), equals == word.npos ? "" : word.substr(equals + 1),
-                  equals != word.npos, true};
-        const bool takes_next = !flag.has_value && !is_switch(flag.key);
-        if (takes_next && i + 1 < all.size() && !all[i + 1].starts_with("--")) {
-          flag.value = all[++i];
-          flag.has_value = true;
-        }
-        words_.push_back(std::move(flag));
-      } else if (flags && word.size() > 1 && word[0] == '-') {
-        throw Error(ErrorKind::usage, str("there is no flag '", word, "'"), "",
-                    "flags are words with two dashes: --help lists them");
-      } else {
-        const size_t equals = flags ? override_split(word) : word.npos;
-        const bool path =
-            equals != word.npos && (positional_.empty() || is_path(word.substr(0, equals)));
-        if (path) {
-          words_.push_back({word.substr(0, equals), word.substr(equals + 1), true, false});
-          continue;
-        }
-        words_.push_back({positional_.empty() ? "" : place_of(bare++, word), word, true, false});
-      }
-    }
-  }
-
-  // The field that the bare word number `at` sets. A list at the end takes all that follow.
-  const std::string& place_of(size_t at, const std::string& word) const {
-    if (at < positional_.size()) return positional_[at];
-    for (const Leaf& leaf : leaves_) {
-      if (leaf.path == positional_.back() && (*leaf.node)["type"] == "list") return leaf.path;
-    }
-    throw Error(
-        ErrorKind::usage, str("'", word, "' is one argument too many"), "",
-        str(call_.verb, " takes ", positional_.size() == 1 ? "one " : "", join(positional_)));
-  }
-
-  // Whether a flag stands alone. Where entries disagree about a leaf's type, the value decides
-  // later.
-  bool is_switch(const std::string& flag) const {
-    for (const Leaf& leaf : leaves_) {
-      if (leaf.flag == flag) return (*leaf.node)["type"] == "bool";
-    }
-    return false;
-  }
-  bool is_path(const std::string& key) const {
-    return std::any_of(leaves_.begin(), leaves_.end(),
-                       [&](const Leaf& l) { return l.path == key; });
-  }
-  bool active(const Leaf& leaf) const {
-    if (leaf.oneof.empty()) return true;
-    const auto found = chosen_.find(leaf.oneof);
-    return found != chosen_.end() && found->second == leaf.entry;
-  }
-  bool names_leaf(const Word& word, const Leaf& leaf) const {
+  KnownKeys known() const { return {call_.verb, leaves_, chosen_}; }
+  bool names_leaf(const CommandWord& word, const Leaf& leaf) const {
     return word.flag ? word.key == leaf.flag : word.key == leaf.path;
-  }
-
-  std::string value_of(const Word& word) const {
-    if (word.has_value) return word.value;
-    throw Error(ErrorKind::usage, str(word.key, " needs a value"), "",
-                str("write ", word.key, "=VALUE if the value starts with --"));
   }
 
   std::optional<std::string> from_environment(const Leaf& leaf) const {
@@ -291,58 +210,6 @@ class Resolver {
     return entry.contains("fields") ? entry["fields"] : none;
   }
 
-  [[noreturn]] void unknown_key(const std::string& path, const std::string& where) const {
-    const std::string last = path.substr(path.rfind('.') + 1);
-    std::vector<std::string> paths, names;
-    for (const Leaf& leaf : leaves_) {
-      const std::string name = (*leaf.node)["name"];
-      if (leaf.node->contains("was")) {
-        for (const Json& old : (*leaf.node)["was"]) {
-          if (old == last && active(leaf)) {
-            throw Error(ErrorKind::usage, str("[", path, "] is now called '", name, "'"), where,
-                        str("write ", leaf.path, " or ", leaf.flag));
-          }
-        }
-      }
-      if (name == last && !leaf.oneof.empty() && !active(leaf) &&
-          path.starts_with(leaf.oneof + ".")) {
-        belongs_elsewhere(str("[", path, "]"), name, where);
-      }
-      if (name == last && active(leaf)) {
-        throw Error(ErrorKind::usage, str("[", path, "] is not a known key"), where,
-                    str("did you mean '", leaf.path, "'?"));
-      }
-      if (!active(leaf)) continue;
-      paths.push_back(leaf.path);
-      names.push_back(name);
-    }
-    const std::vector<std::string> near = nearest(last, names, 1);
-    std::string hint = did_you_mean(path, paths, "");
-    if (hint.empty() && !near.empty()) {
-      const size_t at =
-          static_cast<size_t>(std::find(names.begin(), names.end(), near[0]) - names.begin());
-      hint = str("did you mean '", paths[at], "'?");
-    }
-    if (hint.empty()) hint = str("smidgen ", call_.verb, " --help lists the keys");
-    throw Error(ErrorKind::usage, str("[", path, "] is not a known key"), where, hint);
-  }
-
-  [[noreturn]] void belongs_elsewhere(const std::string& shown, const std::string& name,
-                                      const std::string& where) const {
-    std::vector<std::string> entries;
-    std::string oneof;
-    for (const Leaf& leaf : leaves_) {
-      if ((*leaf.node)["name"] != name || leaf.oneof.empty()) continue;
-      entries.push_back(leaf.entry);
-      oneof = leaf.oneof;
-    }
-    const auto now = chosen_.find(oneof);
-    throw Error(ErrorKind::usage,
-                str(shown, " belongs to ", oneof, " ", join(entries, " or "), ", but ", oneof,
-                    " is ", now == chosen_.end() ? "not chosen" : now->second),
-                where, str("add --", kebab(oneof.substr(oneof.rfind('.') + 1)), " ", entries[0]));
-  }
-
   // One recipe value as JSON. The field's type decides what a plain scalar means.
   Json scalar(const YamlNode& node, const Json& field, const std::string& path) const {
     const std::string where = node.place(recipe_file_);
@@ -379,7 +246,7 @@ class Resolver {
       const std::string path = prefix.empty() ? key.text : str(prefix, ".", key.text);
       const Json* node = find_node(fields, key.text);
       if (!node && top) node = find_node(common_fields(), key.text);
-      if (!node) unknown_key(path, key.place(recipe_file_));
+      if (!node) known().refuse_key(path, key.place(recipe_file_));
       if (node->contains("flag_only")) {
         throw Error(ErrorKind::usage, str("[", path, "] is a flag, not a key of a recipe"),
                     key.place(recipe_file_), str("use --", kebab(key.text)));
@@ -432,7 +299,7 @@ class Resolver {
 
   void take_environment() {
     for (const Leaf& leaf : leaves_) {
-      if (!active(leaf)) continue;
+      if (!known().active(leaf)) continue;
       const auto text = from_environment(leaf);
       if (!text) continue;
       const Origin origin{Origin::Kind::environment, leaf.env};
@@ -478,27 +345,27 @@ class Resolver {
       if (key == "name") continue;
       const std::string path = str(leaf.path, ".", key);
       const Json* node = find_node(entry_fields(leaf), key);
-      if (!node) unknown_key(path, where);
+      if (!node) known().refuse_key(path, where);
       settings_[path] = {check_value(*node, item, path, where, registries_), origin};
     }
   }
 
   void take_words() {
     std::map<std::string, bool> seen;
-    for (const Word& word : words_) {
+    for (const CommandWord& word : words_) {
       if (word.key.empty()) continue;
       const Origin origin{Origin::Kind::flag, word.key};
       const Leaf* leaf = nullptr;
       for (const Leaf& candidate : leaves_) {
         const bool name =
             word.key == candidate.path + ".name" && candidate.node->at("type") == "oneof";
-        if (active(candidate) && (names_leaf(word, candidate) || name)) leaf = &candidate;
+        if (known().active(candidate) && (names_leaf(word, candidate) || name)) leaf = &candidate;
       }
-      if (!leaf) unknown_word(word);
+      if (!leaf) known().refuse_word(word);
       const std::string& type = (*leaf->node)["type"].get_ref<const std::string&>();
       Json value = type == "bool" && !word.has_value
                        ? Json(true)
-                       : parse_text(*leaf->node, value_of(word), leaf->path, origin.text());
+                       : parse_text(*leaf->node, word.needed_value(), leaf->path, origin.text());
       // A list flag may be repeated; anything else that is repeated takes the last.
       if (type == "list" && seen[leaf->path] && value.is_array()) {
         Json longer = settings_[leaf->path].value;
@@ -508,39 +375,6 @@ class Resolver {
       seen[leaf->path] = true;
       set(*leaf, value, origin);
     }
-  }
-
-  [[noreturn]] void unknown_word(const Word& word) const {
-    if (!word.flag) unknown_key(word.key, "");
-    std::vector<std::string> known;
-    for (const Leaf& leaf : leaves_) {
-      if (leaf.flag == word.key) belongs_elsewhere(word.key, (*leaf.node)["name"], "");
-      if (!active(leaf)) continue;
-      known.push_back(leaf.flag);
-      if (word.key == "--no-" + leaf.flag.substr(2) && (*leaf.node)["type"] == "bool") {
-        throw Error(ErrorKind::usage, str("there is no flag ", word.key), "",
-                    str("write ", leaf.flag, "=false"));
-      }
-      if (!leaf.node->contains("was")) continue;
-      for (const Json& old : (*leaf.node)["was"]) {
-        if (word.key == "--" + kebab(old.get<std::string>())) {
-          throw Error(ErrorKind::usage, str(word.key, " is now called ", leaf.flag), "",
-                      str("write ", leaf.flag));
-        }
-      }
-    }
-    for (const Leaf& leaf : leaves_) {
-      if (active(leaf)) continue;
-      const std::vector<std::string> near = nearest(word.key, known, 1);
-      if (near.empty() && !nearest(word.key, {leaf.flag}, 1).empty()) {
-        throw Error(ErrorKind::usage, str(call_.verb, " has no flag ", word.key), "",
-                    str("did you mean ", leaf.flag, " of ", leaf.oneof, " ", leaf.entry, "?"));
-      }
-    }
-    known.push_back("--help");
-    throw Error(
-        ErrorKind::usage, str(call_.verb, " has no flag ", word.key), "",
-        did_you_mean(word.key, known, str("smidgen ", call_.verb, " --help lists the flags")));
   }
 
   Json build(const Json& fields, const std::string& prefix) const {
@@ -585,7 +419,7 @@ class Resolver {
   const Json* verb_ = nullptr;
   const Json* registries_ = nullptr;
   std::vector<std::string> positional_;
-  std::vector<Word> words_;
+  std::vector<CommandWord> words_;
   std::string recipe_file_;
   YamlNode recipe_;
   std::map<std::string, std::string> chosen_;
