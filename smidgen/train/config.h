@@ -8,6 +8,7 @@
 #include "smidgen/base/field.h"
 #include "smidgen/base/schema.h"
 #include "smidgen/nn/memory_plan.h"
+#include "smidgen/text/reading.h"
 
 namespace smidgen {
 
@@ -27,13 +28,10 @@ struct ScheduleConfig {
   double final_ratio = 0;
 };
 
-struct DataConfig {
+struct DataConfig : ReadingConfig {
   std::vector<std::string> data;
   std::vector<std::string> eval_data;
   int64_t max_length = 512;
-  std::string too_long = "error";
-  std::string chat_template = "auto";
-  std::string data_cache = "auto";
   bool shuffle = true;
 };
 
@@ -96,14 +94,7 @@ void fields(V& v, DataConfig& c) {
      .required = true});
   v("eval_data", c.eval_data, {.help = "Held-out files in the same forms"});
   v("max_length", c.max_length, {.help = "Longest sample", .min = 2, .unit = "tokens"});
-  v.choice("too_long", c.too_long, {"error", "skip", "truncate"},
-           {.help = "What to do with a longer one"});
-  v("chat_template", c.chat_template,
-    {.help =
-         "auto: the model's chat template where it has one; none; or the name of one of several"});
-  v("data_cache", c.data_cache,
-    {.help = "Folder that keeps the tokens of data files; auto: the user's cache folder, for files "
-             "of 16 MiB and more; none: memory"});
+  fields(v, static_cast<ReadingConfig&>(c));
   v("shuffle", c.shuffle, {.help = "Visit samples in a new order every epoch"});
 }
 

@@ -24,14 +24,8 @@ namespace {
 
 Dataset read_data(const std::vector<fs::path>& files, const DataConfig& c, DataForm form,
                   LoadedModel& loaded) {
-  DatasetOptions options;
+  DatasetOptions options = dataset_options(c, std::min(c.max_length, loaded.model->context()));
   options.form = form;
-  options.cache = data_cache(c.data_cache);
-  options.max_length = std::min(c.max_length, loaded.model->context());
-  options.too_long = c.too_long == "skip"       ? TooLong::skip
-                     : c.too_long == "truncate" ? TooLong::truncate
-                                                : TooLong::error;
-  options.chat_template = c.chat_template == "none" ? TemplateUse::none : TemplateUse::automatic;
   Dataset data =
       load_dataset(files, loaded.tokenizer(), loaded.chat_template(c.chat_template), options);
   if (data.truncated())

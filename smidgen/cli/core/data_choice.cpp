@@ -1,7 +1,6 @@
 #include "smidgen/cli/core/data_choice.h"
 
 #include "smidgen/base/error.h"
-#include "smidgen/text/token_cache.h"
 
 namespace smidgen {
 
@@ -22,14 +21,7 @@ DatasetOptions dataset_options(const DataChoice& c, const Model& model) {
                     model.context(), " tokens"),
                 "max_length");
   }
-  DatasetOptions options;
-  options.max_length = c.max_length == 0 ? model.context() : c.max_length;
-  options.too_long = c.too_long == "skip"       ? TooLong::skip
-                     : c.too_long == "truncate" ? TooLong::truncate
-                                                : TooLong::error;
-  options.chat_template = c.chat_template == "none" ? TemplateUse::none : TemplateUse::automatic;
-  options.cache = data_cache(c.data_cache);
-  return options;
+  return dataset_options(c, c.max_length == 0 ? model.context() : c.max_length);
 }
 
 }  // namespace smidgen

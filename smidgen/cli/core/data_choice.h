@@ -6,16 +6,13 @@
 
 #include "smidgen/base/schema.h"
 #include "smidgen/nn/model.h"
-#include "smidgen/text/dataset.h"
+#include "smidgen/text/reading.h"
 
 namespace smidgen {
 
-struct DataChoice {
+struct DataChoice : ReadingConfig {
   std::vector<std::string> files;
   int64_t max_length = 0;
-  std::string too_long = "error";
-  std::string chat_template = "auto";
-  std::string data_cache = "auto";
   int64_t micro_tokens = 2048;
 };
 
@@ -27,14 +24,7 @@ void fields(V& v, DataChoice& c, bool required = true) {
      .required = required});
   v("max_length", c.max_length,
     {.help = "Longest sample; 0 is the model's context", .min = 0, .unit = "tokens"});
-  v.choice("too_long", c.too_long, {"error", "skip", "truncate"},
-           {.help = "What to do with a longer one"});
-  v("chat_template", c.chat_template,
-    {.help =
-         "auto: the model's chat template where it has one; none; or the name of one of several"});
-  v("data_cache", c.data_cache,
-    {.help = "Folder that keeps the tokens of data files; auto: the user's cache folder, for files "
-             "of 16 MiB and more; none: memory"});
+  fields(v, static_cast<ReadingConfig&>(c));
   v("micro_tokens", c.micro_tokens,
     {.help = "Most tokens of one forward pass", .min = 1, .unit = "tokens"});
 }
