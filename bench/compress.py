@@ -53,7 +53,7 @@ def codes_of(folder):
 
 def ours(adapter, out, codec, density):
     shutil.rmtree(out, ignore_errors=True)
-    argv = [harness.SMIDGEN, "compress", adapter, "--out", out, "--codec", codec, "--density", str(density), "--alpha", "1", "--json"]
+    argv = [harness.SMIDGEN, "compress", adapter, "--out", out, "--codec", codec, "--density", str(density), "--alpha", "1", "--balance=false", "--json"]
     begin = time.perf_counter()
     done = subprocess.run([str(a) for a in argv], capture_output=True, text=True)
     process = time.perf_counter() - begin

@@ -73,10 +73,41 @@ def test_keeps_exactly_k_without_reference(adapter, tmp_path):
     # numpy's stable sort: of equal magnitudes the first.
     kept = np.zeros(len(flat), bool)
     kept[np.argsort(-np.abs(flat), kind="stable")[:k]] = True
-    smidgen.ok("compress", adapter, out=tmp_path / "d", density=0.3)
+    smidgen.ok("compress", adapter, out=tmp_path / "d", density=0.3, balance=smidgen.NO)
     smidgen.ok("decompress", tmp_path / "d", out=tmp_path / "back")
     back = [t.numpy().ravel() for _, t in sorted(load_file(tmp_path / "back/adapter_model.safetensors").items())]
     assert np.array_equal(np.concatenate(back) != 0, kept & (flat != 0))
+
+
+def test_factors_are_brought_to_one_spread(adapter, tmp_path):
+    """By numpy: each module's factors rescaled, then the largest of all values and the scale that keeps the norm."""
+    factors = {n: t.numpy().astype(np.float64) for n, t in load_file(adapter / "adapter_model.safetensors").items()}
+    products = {}
+    for a in [n for n in factors if ".lora_A." in n]:
+        b = a.replace(".lora_A.", ".lora_B.")
+        products[a] = factors[b] @ factors[a]
+        f = np.sqrt(factors[b].std() / factors[a].std())
+        factors[a], factors[b] = factors[a] * f, factors[b] / f
+        assert factors[a].std() == pytest.approx(factors[b].std())
+    flat = np.concatenate([factors[n].ravel() for n in sorted(factors)])
+    k = int(len(flat) * 0.2)
+    threshold = np.sort(np.abs(flat))[-k]
+    said = smidgen.read_json(smidgen.ok("compress", adapter, out=tmp_path / "d", density=0.2, json=True).stdout)
+    assert said["balanced"] == len(products) == 2
+    assert said["sigma"] == pytest.approx(flat.std(ddof=1), rel=1e-6)
+    assert said["scale"] == pytest.approx(np.linalg.norm(flat) / np.sqrt(k), rel=1e-6)
+    smidgen.ok("decompress", tmp_path / "d", out=tmp_path / "back")
+    for name, tensor in load_file(tmp_path / "back/adapter_model.safetensors").items():
+        clear = np.abs(np.abs(factors[name]) / threshold - 1) > 1e-5  # of ties any may be kept
+        kept = np.where(np.abs(factors[name]) >= threshold, np.sign(factors[name]), 0)
+        assert np.array_equal(np.sign(tensor.numpy())[clear], kept[clear]), name
+    # All values kept as they are: the product is the tuned one.
+    smidgen.ok("compress", adapter, out=tmp_path / "whole", density=1, mode="prune")
+    smidgen.ok("decompress", tmp_path / "whole", out=tmp_path / "same")
+    same = load_file(tmp_path / "same/adapter_model.safetensors")
+    for a, product in products.items():
+        b = a.replace(".lora_A.", ".lora_B.")
+        np.testing.assert_allclose(same[b].double().numpy() @ same[a].double().numpy(), product, rtol=0, atol=1e-6 * np.abs(product).max())
 
 
 def test_peft_opens_it(adapter, tmp_path):
@@ -103,14 +134,14 @@ def test_peft_opens_it(adapter, tmp_path):
 def test_a_changed_value_changes_the_kept_set(adapter, tmp_path):
     """The comparison above can fail: one large value moves another one out."""
     tensors = load_file(adapter / "adapter_model.safetensors")
-    smidgen.ok("compress", adapter, out=tmp_path / "d", density=0.1)
+    smidgen.ok("compress", adapter, out=tmp_path / "d", density=0.1, balance=smidgen.NO)
     name = sorted(tensors)[0]
     smidgen.ok("decompress", tmp_path / "d", out=tmp_path / "back")
     before = load_file(tmp_path / "back/adapter_model.safetensors")
     zero = (before[name] == 0).nonzero()[0]
     tensors[name][tuple(zero)] = 9.0
     save_file(tensors, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
-    smidgen.ok("compress", adapter, out=tmp_path / "d2", density=0.1)
+    smidgen.ok("compress", adapter, out=tmp_path / "d2", density=0.1, balance=smidgen.NO)
     smidgen.ok("decompress", tmp_path / "d2", out=tmp_path / "back2")
     after = load_file(tmp_path / "back2/adapter_model.safetensors")
     assert after[name][tuple(zero)] > 0

@@ -15,6 +15,7 @@
 #include "smidgen/cli/core/delta_score.h"
 #include "smidgen/cli/core/verb.h"
 #include "smidgen/delta/compress/alpha.h"
+#include "smidgen/delta/compress/balance.h"
 #include "smidgen/delta/compress/curve.h"
 #include "smidgen/delta/merge/merge_run.h"
 #include "smidgen/io/model_files.h"
@@ -31,6 +32,7 @@ struct CompressConfig {
   double density = 0.2;
   std::string alpha = "norm";
   bool reference = false;
+  bool balance = true;
   std::vector<double> curve;
   DataChoice data;
 };
@@ -56,7 +58,11 @@ void fields(V& v, CompressConfig& c) {
     {.help = "Scale of the signs in standard deviations of the update: a number; norm keeps the "
              "update's norm; tuned takes the best on the data"});
   v("reference", c.reference,
-    {.help = "Keep what ComPEFT's code keeps: one value more, and all that tie with the last"});
+    {.help = "Keep what ComPEFT's code keeps: one value more, all that tie with the last, and "
+             "factors of LoRA as they were tuned"});
+  v("balance", c.balance,
+    {.help = "Bring the two factors of each LoRA module to one spread first, which leaves their "
+             "product as it is: one threshold is for all values, and B's are smaller"});
   v("curve", c.curve,
     {.help = "Densities to compare as well; writes curve.html and curve.json beside the codes",
      .min = 1e-4,
@@ -110,6 +116,11 @@ void check(const CompressConfig& c, const Alpha& alpha) {
                 "choose another name, or remove it first");
   require_outside(c.from.string(), c.out);
   if (c.base) require_outside(*c.base, c.out);
+}
+
+// Value codecs have a scale for every row and need none.
+bool balances(const CompressConfig& c) {
+  return c.balance && !c.reference && codecs().find(c.codec).signs();
 }
 
 FlatVector open_vector(const CompressConfig& c) {
@@ -176,6 +187,9 @@ void show(const Compressed& compressed, const CompressConfig& c, const Json& rep
   }
   for (const AlphaScore& score : tried)
     log_line("alpha ", short_number(score.alpha), "  loss ", short_number(score.score, 7));
+  if (report["balanced"] > 0)
+    log_line("the factors of ", counted(report["balanced"].get<size_t>(), "module"),
+             " were brought to one spread");
   if (report.contains("density")) {
     // The tensors that keep most and least.
     const auto& tensors = report["tensors"];
@@ -212,7 +226,8 @@ void run_compress(const Invocation& invocation) {
   const Alpha alpha = parse_alpha(config);
   check(config, alpha);
   const auto begin = std::chrono::steady_clock::now();
-  const FlatVector vector = open_vector(config);
+  FlatVector vector = open_vector(config);
+  const int64_t balanced = balances(config) ? balance_factors(vector) : 0;
   std::optional<DeltaScore> score;
   if (!config.data.files.empty()) score.emplace(*config.base, config.data);
   const auto at_density = [&](double density, std::vector<AlphaScore>* tried) {
@@ -242,6 +257,7 @@ void run_compress(const Invocation& invocation) {
   }
   write_delta(config.out, made.contents);
   Json report = report_json(made, tried);
+  report["balanced"] = balanced;
   report["seconds"] =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (!curve.points.empty()) {

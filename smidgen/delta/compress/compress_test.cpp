@@ -9,6 +9,7 @@
 #include "smidgen/base/rng.h"
 #include "smidgen/base/temporary_folder.h"
 #include "smidgen/delta/compress/alpha.h"
+#include "smidgen/delta/compress/balance.h"
 #include "smidgen/delta/compress/decompress.h"
 #include "smidgen/delta/compress/select.h"
 #include "smidgen/io/adapter_files.h"
@@ -245,6 +246,34 @@ TEST_F(CompressTest, AnAdapterComesBackAsAFolder) {
   write_adapter(folder_ / "other", {{"peft_type", "VERA"}}, {tensor(kA, a)}, nullptr);
   EXPECT_NE(error_of([&] { adapter_vector(folder_ / "other"); }).find("type VERA"),
             std::string::npos);
+}
+
+TEST_F(CompressTest, OnlyWholePairsOfFactorsAreBalanced) {
+  const std::string bias = "base_model.model.x.lora_B.bias",
+                    lone = "base_model.model.y.lora_A.weight";
+  const std::string flat = "base_model.model.z.lora_A.weight",
+                    turned = "base_model.model.z.lora_B.weight";
+  const Values a = normal(64), b = normal(32, 2), c = normal(32, 3), same(16, 0.5f);
+  write_adapter(folder_ / "a", {{"peft_type", "LORA"}, {"r", 4}},
+                {tensor(kA, a), tensor(kB, b), tensor(bias, c), tensor(lone, c), tensor(flat, same),
+                 tensor(turned, c)},
+                nullptr);
+  FlatVector vector = adapter_vector(folder_ / "a");
+  const Values before = whole(vector);
+  EXPECT_EQ(balance_factors(vector), 1);
+  for (const FlatTensor& t : vector.tensors) {
+    if (t.name == kA || t.name == kB)
+      EXPECT_NE(t.factor, 1) << t.name;
+    else
+      EXPECT_EQ(t.factor, 1) << t.name;
+  }
+  const auto factor = [&](const std::string& name) {
+    return std::find_if(vector.tensors.begin(), vector.tensors.end(),
+                        [&](const FlatTensor& t) { return t.name == name; })
+        ->factor;
+  };
+  EXPECT_NEAR(factor(kA) * factor(kB), 1, 1e-6);
+  EXPECT_NE(whole(vector), before);
 }
 
 TEST_F(CompressTest, Ia3StartsAtOne) {

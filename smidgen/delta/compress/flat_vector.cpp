@@ -86,8 +86,8 @@ void FlatVector::read(const FlatPiece& piece, std::span<float> out) const {
   to_f32(tensor.tuned.format, at(tensor.tuned), piece.count, out.data());
   if (tensor.base.bytes.empty()) {
     const auto start = static_cast<float>(tensor.start);
-    if (start == 0) return;
-    for (float& value : out) value -= start;
+    if (start == 0 && tensor.factor == 1) return;
+    for (float& value : out) value = (value - start) * tensor.factor;
     return;
   }
   constexpr int64_t kSome = 1 << 12;
@@ -107,7 +107,7 @@ std::span<const float> FlatVector::values(const FlatPiece& piece,
   const auto count = static_cast<size_t>(piece.count);
   const std::byte* const at = tensor.tuned.bytes.data() + piece.begin * 4;
   if (tensor.tuned.format == Format::f32 && tensor.base.bytes.empty() && tensor.start == 0 &&
-      reinterpret_cast<uintptr_t>(at) % alignof(float) == 0)
+      tensor.factor == 1 && reinterpret_cast<uintptr_t>(at) % alignof(float) == 0)
     return {reinterpret_cast<const float*>(at), count};
   if (buffer.size() < count) buffer.resize(count);
   const std::span<float> out = std::span(buffer).first(count);

@@ -20,6 +20,7 @@ struct FlatTensor {
   TensorView tuned;
   TensorView base;   // without bytes: the difference is from `start`
   double start = 0;  // 1 for IA3, whose vectors start at 1
+  float factor = 1;  // what the difference is multiplied by; 1 where there is a base
 
   int64_t elements() const { return tuned.elements(); }
   int64_t columns() const { return tuned.shape.empty() ? 1 : tuned.shape.back(); }
@@ -46,7 +47,7 @@ struct FlatVector {
   std::vector<std::shared_ptr<const TensorStore>> stores;
 
   int64_t elements() const;
-  // fp32: tuned - base.
+  // fp32: factor (tuned - base).
   void read(const FlatPiece& piece, std::span<float> out) const;
   // The same, in the file where it lies there so, else in `buffer`.
   std::span<const float> values(const FlatPiece& piece, std::vector<float>& buffer) const;
