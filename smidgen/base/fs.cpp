@@ -128,20 +128,29 @@ MappedFile::MappedFile(const fs::path& path) : path_(path) {
   void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (data == MAP_FAILED) throw os_error("map", path, errno);
   data_ = static_cast<const std::byte*>(data);
+  file_ = ::dup(file.get());
+  if (file_ < 0) {
+    const int code = errno;
+    ::munmap(data, size_);
+    throw os_error("open", path, code);
+  }
 }
 
 MappedFile::~MappedFile() {
   if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (file_ >= 0) ::close(file_);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
+      file_(std::exchange(other.file_, -1)),
       path_(std::move(other.path_)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(file_, other.file_);
   std::swap(path_, other.path_);
   return *this;
 }
@@ -151,6 +160,21 @@ void MappedFile::will_need(std::span<const std::byte> part) const {
 }
 void MappedFile::release(std::span<const std::byte> part) const {
   advise(part, MADV_DONTNEED);
+}
+
+void MappedFile::read(std::span<const std::byte> part, std::byte* out) const {
+  auto at = static_cast<off_t>(part.data() - data_);
+  for (size_t left = part.size(); left > 0;) {
+    const ssize_t done = ::pread(file_, out, left, at);
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) throw os_error("read", path_, errno);
+    if (done == 0)
+      throw Error(ErrorKind::format, str("the file was cut to ", at, " bytes while it was read"),
+                  path_.string());
+    out += done;
+    at += done;
+    left -= static_cast<size_t>(done);
+  }
 }
 
 AtomicFile::AtomicFile(const fs::path& path) : path_(path) {

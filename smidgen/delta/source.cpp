@@ -31,14 +31,17 @@ class FolderSource : public Source {
   Json config() const override { return files_.config; }
 
   void read(const SourceTensor& tensor, int64_t begin, std::span<float> out) const override {
-    const auto bytes = part(tensor, begin, static_cast<int64_t>(out.size()));
+    thread_local std::vector<std::byte> bytes;
+    const auto stored = part(tensor, begin, static_cast<int64_t>(out.size()));
+    bytes.resize(stored.size());
+    files_.tensors->read(stored, bytes.data());
     read_values(tensor.stored, bytes.data(), static_cast<int64_t>(out.size()), out.data());
   }
   std::optional<TensorView> stored(const SourceTensor& tensor) const override {
     return files_.tensors->view(tensor.name);
   }
-  void release(const SourceTensor& tensor, int64_t begin, int64_t count) const override {
-    files_.tensors->release(part(tensor, begin, count));
+  void release(const SourceTensor& tensor) const override {
+    files_.tensors->release(files_.tensors->view(tensor.name).bytes);
   }
 
  private:
@@ -85,7 +88,7 @@ class ModelSource : public Source {
                 out.size() * sizeof(float));
   }
   std::optional<TensorView> stored(const SourceTensor&) const override { return std::nullopt; }
-  void release(const SourceTensor&, int64_t, int64_t) const override {}
+  void release(const SourceTensor&) const override {}
 
  private:
   std::string label_;

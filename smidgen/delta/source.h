@@ -38,8 +38,8 @@ class Source {
   virtual void read(const SourceTensor& tensor, int64_t begin, std::span<float> out) const = 0;
   // The bytes of a tensor that lies in a file as it is; nothing where it is computed.
   virtual std::optional<TensorView> stored(const SourceTensor& tensor) const = 0;
-  // Lets go of the pages that reading these elements has brought into memory.
-  virtual void release(const SourceTensor& tensor, int64_t begin, int64_t count) const = 0;
+  // Lets go of what using stored() has brought into memory. read() leaves nothing there.
+  virtual void release(const SourceTensor& tensor) const = 0;
   // Tokenizer, digest and so on; null for tensors that belong to no model.
   virtual const ModelFiles* files() const = 0;
   virtual Json config() const { return nullptr; }  // HF's config.json, also for GGUF files

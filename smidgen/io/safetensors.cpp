@@ -98,14 +98,21 @@ class ShardedStore : public TensorStore {
   TensorView view(const std::string& name) const override { return table_.view(name); }
   std::string where() const override { return table_.where(); }
   void release(std::span<const std::byte> bytes) const override {
-    for (const auto& file : files_) {
-      const auto all = file->file().bytes();
-      if (bytes.data() >= all.data() && bytes.data() < all.data() + all.size())
-        file->release(bytes);
-    }
+    if (!bytes.empty()) holder(bytes).release(bytes);
+  }
+  void read(std::span<const std::byte> bytes, std::byte* out) const override {
+    if (!bytes.empty()) holder(bytes).read(bytes, out);
   }
 
  private:
+  const SafetensorsFile& holder(std::span<const std::byte> bytes) const {
+    for (const auto& file : files_) {
+      const auto all = file->file().bytes();
+      if (bytes.data() >= all.data() && bytes.data() < all.data() + all.size()) return *file;
+    }
+    SMIDGEN_ASSERT(!"these are bytes of this store");
+  }
+
   TensorTable table_;
   std::vector<std::shared_ptr<SafetensorsFile>> files_;
 };

@@ -32,6 +32,9 @@ class SafetensorsFile : public TensorStore {
   TensorView view(const std::string& name) const override { return table_.view(name); }
   std::string where() const override { return table_.where(); }
   void release(std::span<const std::byte> bytes) const override { file_.release(bytes); }
+  void read(std::span<const std::byte> bytes, std::byte* out) const override {
+    file_.read(bytes, out);
+  }
   const MappedFile& file() const { return file_; }
 
  private:

@@ -11,6 +11,8 @@ namespace smidgen {
 
 namespace {
 
+constexpr uint64_t kFlush = uint64_t{1} << 20;
+
 void write_at(int file, std::span<const std::byte> bytes, uint64_t offset, const fs::path& path) {
   while (!bytes.empty()) {
     const ssize_t done = ::pwrite(file, bytes.data(), bytes.size(), static_cast<off_t>(offset));
@@ -97,9 +99,12 @@ void ShardedWriter::write(size_t tensor, uint64_t offset, std::span<const std::b
   SMIDGEN_ASSERT(file_ >= 0);
   const uint64_t at = offsets_[tensor] + offset;
   write_at(file_, bytes, at, temporary_);
-  // Towards the disk at once, so that closing has little left to wait for.
-  ::sync_file_range(file_, static_cast<off_t>(at), static_cast<off_t>(bytes.size()),
-                    SYNC_FILE_RANGE_WRITE);
+  // Towards the disk as soon as a piece is full, so that closing has little left to wait for.
+  const uint64_t first = at / kFlush, last = (at + bytes.size()) / kFlush;
+  if (last > first) {
+    ::sync_file_range(file_, static_cast<off_t>(first * kFlush),
+                      static_cast<off_t>((last - first) * kFlush), SYNC_FILE_RANGE_WRITE);
+  }
 }
 
 void ShardedWriter::close() {

@@ -1,5 +1,6 @@
 #include "smidgen/io/tensor_store.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "smidgen/base/error.h"
@@ -7,6 +8,10 @@
 namespace smidgen {
 
 TensorStore::~TensorStore() = default;
+
+void TensorStore::read(std::span<const std::byte> bytes, std::byte* out) const {
+  std::copy(bytes.begin(), bytes.end(), out);
+}
 
 void TensorTable::add(std::string name, TensorView view) {
   if (!views_.emplace(name, std::move(view)).second) {

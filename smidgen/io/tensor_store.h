@@ -21,6 +21,8 @@ class TensorStore {
   // Lets go of the memory that `bytes` of this store take up as pages of a mapped file. They stay
   // readable: the system brings them back. Does nothing where nothing is mapped.
   virtual void release(std::span<const std::byte> bytes) const { static_cast<void>(bytes); }
+  // Copies `bytes` of this store, without leaving pages of a mapped file in memory.
+  virtual void read(std::span<const std::byte> bytes, std::byte* out) const;
 };
 
 // Tensors by name, in the order in which they were added: what files and tests build on.

@@ -203,8 +203,6 @@ at::Tensor CheckpointPair::difference(const TensorPair& pair) const {
     read(model_, *pair.model, at, own);
     read(base_, *pair.base, at, base);
     for (size_t i = 0; i < own.size(); ++i) own[i] -= base[i];
-    model_.release(*pair.model, at, count);
-    base_.release(*pair.base, at, count);
   }
   return d;
 }

@@ -45,7 +45,7 @@ class Memory : public Source {
                       .bytes = std::as_bytes(
                           std::span(v.const_data_ptr<float>(), static_cast<size_t>(v.numel())))};
   }
-  void release(const SourceTensor&, int64_t, int64_t) const override {}
+  void release(const SourceTensor&) const override {}
   const ModelFiles* files() const override { return nullptr; }
 
  private:

@@ -23,10 +23,13 @@ class StoreSource : public Source {
   }
   void read(const SourceTensor& tensor, int64_t begin, std::span<float> out) const override {
     const auto part = bytes(tensor, begin, static_cast<int64_t>(out.size()));
-    to_f32(tensor.stored, part.data(), static_cast<int64_t>(out.size()), out.data());
+    thread_local std::vector<std::byte> packed;
+    packed.resize(part.size());
+    store_->read(part, packed.data());
+    to_f32(tensor.stored, packed.data(), static_cast<int64_t>(out.size()), out.data());
   }
-  void release(const SourceTensor& tensor, int64_t begin, int64_t count) const override {
-    store_->release(bytes(tensor, begin, count));
+  void release(const SourceTensor& tensor) const override {
+    store_->release(store_->view(tensor.name).bytes);
   }
 
  private:

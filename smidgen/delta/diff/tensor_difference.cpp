@@ -55,8 +55,6 @@ void for_chunks(const Source& first, const SourceTensor& a, const Source& second
         second.read(b, begin, std::span(y).first(count));
         visit(tile, x.data(), y.data(), static_cast<int64_t>(count));
       }
-      first.release(a, start, end - start);
-      second.release(b, start, end - start);
     }
   });
 }
@@ -73,8 +71,8 @@ bool equal_bytes(const Source& first, const SourceTensor& a, const Source& secon
     const auto bytes =
         std::min(static_cast<size_t>(count / format.elements * format.bytes), x.bytes.size() - at);
     if (std::memcmp(x.bytes.data() + at, y.bytes.data() + at, bytes) != 0) return false;
-    first.release(a, begin, count);
-    second.release(b, begin, count);
+    first.release(a);
+    second.release(b);
   }
   return true;
 }

@@ -73,8 +73,7 @@ void merge_bench(benchmark::State& state, const std::string& name) {
           [&](const Chunk& chunk, std::span<const float> values) {
             write_values(Format::bf16, size(values), values.data(),
                          reinterpret_cast<std::byte*>(result.data() + chunk.begin), "w");
-          },
-      .done = [](int64_t, int64_t) {}};
+          }};
   for (auto _ : state) merge_tensor(method.traits(), *method.start(task), {&task, ports});
   benchmark::DoNotOptimize(result.data());
   state.SetBytesProcessed(state.iterations() * kElements * 2 * static_cast<int64_t>(from.size()));

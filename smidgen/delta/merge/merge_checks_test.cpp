@@ -63,8 +63,7 @@ Values merged(const MergeCase& c) {
       .write =
           [&](const Chunk& chunk, std::span<const float> values) {
             std::copy(values.begin(), values.end(), result.begin() + chunk.begin);
-          },
-      .done = [](int64_t, int64_t) {}};
+          }};
   merge_tensor(method.traits(), *method.start(task), {&task, ports});
   return result;
 }

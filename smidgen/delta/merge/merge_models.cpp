@@ -59,12 +59,7 @@ class TensorRun {
             {.read = [this](size_t input, int64_t begin,
                             std::span<float> out) { read(places_[input], begin, out); },
              .write = [this](const Chunk& chunk,
-                             std::span<const float> values) { write(chunk, values); },
-             .done =
-                 [this](int64_t begin, int64_t count) {
-                   for (const Place& place : places_)
-                     place.source->release(*place.tensor, begin, count);
-                 }}};
+                             std::span<const float> values) { write(chunk, values); }}};
   }
 
   Json statistics() const {
@@ -130,8 +125,7 @@ void copy(const PlannedTensor& planned, Format format, const Sources& sources,
     const auto bytes = stored->bytes;
     for (size_t at = 0; at < bytes.size(); at += kPiece)
       writer.write(number, at, bytes.subspan(at, std::min(kPiece, bytes.size() - at)));
-    if (place.tensor->elements() > 0)
-      place.source->release(*place.tensor, 0, place.tensor->elements());
+    place.source->release(*place.tensor);
     return;
   }
   const int64_t elements = place.tensor->elements();
@@ -147,7 +141,6 @@ void copy(const PlannedTensor& planned, Format format, const Sources& sources,
     write_values(format, static_cast<int64_t>(count), values.data(), part.data(),
                  planned.task.tensor.c_str());
     writer.write(number, static_cast<uint64_t>(begin) * size, part);
-    place.source->release(*place.tensor, begin, static_cast<int64_t>(count));
   }
 }
 

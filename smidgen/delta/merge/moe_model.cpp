@@ -287,9 +287,9 @@ std::optional<TensorView> MoeModel::stored(const SourceTensor& tensor) const {
       .format = Format::f32, .shape = tensor.shape, .bytes = std::as_bytes(std::span(rows, n))};
 }
 
-void MoeModel::release(const SourceTensor& tensor, int64_t begin, int64_t count) const {
+void MoeModel::release(const SourceTensor& tensor) const {
   const Part& from = part(tensor);
-  if (from.source) from.source->release(*from.tensor, begin, count);
+  if (from.source) from.source->release(*from.tensor);
 }
 
 }  // namespace smidgen

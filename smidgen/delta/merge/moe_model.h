@@ -48,7 +48,7 @@ class MoeModel : public Source {
   const std::vector<SourceTensor>& tensors() const override { return tensors_; }
   void read(const SourceTensor& tensor, int64_t begin, std::span<float> out) const override;
   std::optional<TensorView> stored(const SourceTensor& tensor) const override;
-  void release(const SourceTensor& tensor, int64_t begin, int64_t count) const override;
+  void release(const SourceTensor& tensor) const override;
   const ModelFiles* files() const override { return base().files(); }
   Json config() const override { return config_; }
 

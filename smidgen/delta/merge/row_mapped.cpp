@@ -232,27 +232,12 @@ std::optional<TensorView> RowMapped::stored(const SourceTensor& tensor) const {
   return state->mapped.parts[0].source->stored(*state->mapped.parts[0].tensor);
 }
 
-void RowMapped::release(const SourceTensor& tensor, int64_t begin, int64_t count) const {
+void RowMapped::release(const SourceTensor& tensor) const {
   const State* state = find_state(tensor.name);
-  if (!state) return model_->release(original(tensor), begin, count);
-  if (state->is_bias() || count == 0) return;
-  const std::vector<int32_t>& rows = state->mapped.plan->rows;
+  if (!state) return model_->release(original(tensor));
+  if (!state->identity) return;
   const MappedTensor::Part& own = state->mapped.parts[0];
-  const int64_t end = (begin + count) / state->width;
-  // Scattered rows share pages with what is still needed, and the other models' are not counted.
-  if (end == state->mapped.plan->size()) {
-    for (const MappedTensor::Part& part : state->mapped.parts) {
-      if (part.tensor->elements()) part.source->release(*part.tensor, 0, part.tensor->elements());
-    }
-    return;
-  }
-  for (int64_t at = begin / state->width; at < end;) {
-    const int32_t old = rows[static_cast<size_t>(at)];
-    int64_t next = at + 1;
-    while (old >= 0 && next < end && rows[static_cast<size_t>(next)] == old + (next - at)) ++next;
-    if (old >= 0) own.source->release(*own.tensor, old * state->width, (next - at) * state->width);
-    at = next;
-  }
+  own.source->release(*own.tensor);
 }
 
 std::string RowMapped::row_digest() const {

@@ -73,8 +73,7 @@ Selected select(const Values& x, const std::vector<RankCut>& cuts, bool masks = 
       .write =
           [&](const Chunk& chunk, std::span<const float> got) {
             std::copy(got.begin(), got.end(), &made.marks[chunk.begin]);
-          },
-      .done = [](int64_t, int64_t) {}};
+          }};
   merge_tensor({}, marks, {&task, ports});
   for (size_t i = 0; i < cuts.size(); ++i) made.values.push_back(marks.selection.value(i));
   made.passes = marks.passes;

@@ -30,12 +30,14 @@ class FileStatistics : public MergeStatistics {
     const auto size = static_cast<size_t>(info(view.format).bytes);
     const auto bytes = view.bytes.subspan(static_cast<size_t>(begin) * size, out.size() * size);
     const auto count = static_cast<int64_t>(out.size());
-    read_values(view.format, bytes.data(), count, out.data());
+    thread_local std::vector<std::byte> packed;
+    packed.resize(bytes.size());
+    from.file->read(bytes, packed.data());
+    read_values(view.format, packed.data(), count, out.data());
     if (!all_finite(count, out.data()))
       throw Error(ErrorKind::data,
                   str("statistics of ", from.tensor, " hold values that are no numbers"),
                   from.file->where());
-    from.file->release(bytes);
   }
 
  private:

@@ -35,7 +35,7 @@ class TableSource : public Source {
   std::optional<TensorView> stored(const SourceTensor& tensor) const override {
     return table_->view(tensor.name);
   }
-  void release(const SourceTensor&, int64_t, int64_t count) const override { released_ += count; }
+  void release(const SourceTensor& tensor) const override { released_ += tensor.elements(); }
   const ModelFiles* files() const override { return nullptr; }
   Json config() const override { return {}; }
 

@@ -111,8 +111,6 @@ void reduce_model(const MergeTraits& traits, TensorMerge& merge, std::span<const
         for_chunks(cut, tile.number, [&](int64_t begin, int64_t count) {
           merge.reduce(pass, reader->read(begin, count, at, cursors), partial);
         });
-        const int64_t begin = tile.number * cut.tile;
-        job.ports.done(begin, std::min(cut.tile, cut.elements - begin));
       }
       const std::lock_guard<std::mutex> lock(together);
       for (size_t i = 0; i < mine.size(); ++i) counts[i] += mine[i];
@@ -136,8 +134,6 @@ void emit_tensor(const MergeTraits& traits, const TensorMerge& merge, const Tens
         merge.emit(chunk, out.data());
         job.ports.write(chunk, {out.data(), static_cast<size_t>(count)});
       });
-      const int64_t begin = tile * cut.tile;
-      job.ports.done(begin, std::min(cut.tile, cut.elements - begin));
     }
   });
 }

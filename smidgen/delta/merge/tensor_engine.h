@@ -24,8 +24,6 @@ struct TensorPorts {
   std::function<void(size_t input, int64_t begin, std::span<float> out)> read;
   // What came of a chunk. Those of a tile come in order, on one thread.
   std::function<void(const Chunk& chunk, std::span<const float> values)> write;
-  // Called after each tile of each pass: its pages are not needed until the next one.
-  std::function<void(int64_t begin, int64_t count)> done;
 };
 
 struct TensorJob {

@@ -32,7 +32,7 @@ class MemorySource : public Source {
                       {reinterpret_cast<const std::byte*>(values.const_data_ptr<float>()),
                        static_cast<size_t>(values.nbytes())}};
   }
-  void release(const SourceTensor&, int64_t, int64_t) const override {}
+  void release(const SourceTensor&) const override {}
   const ModelFiles* files() const override { return nullptr; }
   Json config() const override { return config_; }
 

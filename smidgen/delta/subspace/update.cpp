@@ -76,8 +76,6 @@ class ModelUpdate : public Update {
         model_->read(*tensor, begin, mine);
         base_->read(*other, begin, base);
         for (size_t i = 0; i < base.size(); ++i) mine[i] -= base[i];
-        model_->release(*tensor, begin, count);
-        base_->release(*other, begin, count);
       }
     });
     return DenseDelta{out};

@@ -86,9 +86,7 @@ class MovedSource : public Source {
     // Read from front to back, once.
     if (begin + static_cast<int64_t>(out.size()) == tensor.elements()) forget(tensor.name);
   }
-  void release(const SourceTensor& tensor, int64_t begin, int64_t count) const override {
-    model_->release(tensor, begin, count);
-  }
+  void release(const SourceTensor& tensor) const override { model_->release(tensor); }
 
  private:
   at::Tensor change_of(const SourceTensor& tensor) const {
