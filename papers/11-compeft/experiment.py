@@ -1,8 +1,8 @@
 """ComPEFT (arXiv 2311.13171): how small an adapter gets, and what it then still knows, on adapters of four tasks
 (papers/deltas.py). Writes results.json and plot.svg.
 
-What is compressed: the adapter as it was tuned, or `balanced`: the same function with each module's A multiplied by a number and B
-divided by it, so that both have the same standard deviation. One threshold is for all values, and LoRA's B starts at zero.
+What is compressed: the adapter as it was tuned, as ComPEFT does, or `balanced`: the same function with each module's A multiplied by a
+number and B divided by it, so that both have the same standard deviation. One threshold is for all values, and LoRA's B starts at zero.
 
 How: `norm`, signs with the scale that keeps the update's norm; `one`, alpha 1, what the paper recommends for bases of 13B and more;
 `prune`, the kept values as they were.
@@ -17,9 +17,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import load_file, save_file
-
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import deltas  # noqa: E402
@@ -27,6 +24,7 @@ import deltas  # noqa: E402
 # What is compressed, how, and the densities.
 KINDS = [("tuned", "norm", 0.05), ("tuned", "norm", 0.2), ("tuned", "norm", 0.5), ("tuned", "prune", 0.2), ("balanced", "norm", 0.05),
          ("balanced", "norm", 0.2), ("balanced", "norm", 0.5), ("balanced", "prune", 0.2), ("balanced", "one", 0.2)]  # fmt: skip
+FORMS = {"tuned": ["--balance=false"], "balanced": ["--balance"]}
 SETTINGS = {"norm": ["--alpha", "norm"], "one": ["--alpha", "1"], "prune": ["--mode", "prune"]}
 KEPT = ("elements", "kept", "bits", "entropy", "code_bytes", "exact_bytes", "source_bytes", "relative_error", "alpha", "fit", "sigma")
 
@@ -41,30 +39,14 @@ def compress(source, out, density, more):
     return {k: report[k] for k in KEPT if k in report} | {"density_of": sides}
 
 
-def balanced(source, out):
-    """A copy of an adapter whose factors have equal standard deviations in each module; their products are what they were."""
-    tensors = load_file(str(source / "adapter_model.safetensors"))
-    shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(source, out)
-    for name in [name for name in tensors if ".lora_A." in name]:
-        other = name.replace(".lora_A.", ".lora_B.")
-        factor = np.sqrt(tensors[other].std() / tensors[name].std())
-        tensors[name] = tensors[name] * factor
-        tensors[other] = tensors[other] / factor
-    save_file(tensors, str(out / "adapter_model.safetensors"), {"format": "pt"})
-    return out
-
-
 def scored(task, seed, form, how, density):
     """{"report", "score"} of one compressed adapter on the test rows of its task."""
     source = deltas.adapter(task, seed)
-    key = [deltas.digest(deltas.base()), deltas.digest(source), form, how, density, deltas.digest(deltas.data(task)["test"])]
+    key = [deltas.digest(deltas.base()), deltas.digest(source), FORMS[form], how, density, deltas.digest(deltas.data(task)["test"])]
 
     def compute():
-        home = deltas.HOME / "compressed"
-        given = balanced(source, home / f"{task}-{seed}-balanced") if form == "balanced" else source
-        out = home / f"{task}-{seed}"
-        report = compress(given, out, density, SETTINGS[how])
+        out = deltas.HOME / "compressed" / f"{task}-{seed}"
+        report = compress(source, out, density, [*SETTINGS[how], *FORMS[form]])
         return {"report": report, "score": deltas.score_of(deltas.base, "test", key, out, (task,))[task]}
 
     return deltas.remembered("compressed", key, compute)
