@@ -160,7 +160,8 @@ def main():
         spreads = {side: {key: harness.spread([r[key] for r in done]) for key in done[0]} for side, done in runs.items()}
         ratio = spreads["mergekit"]["seconds"]["median"] / spreads["smidgen"]["seconds"]["median"]
         of_copy = spreads["copy"]["seconds"]["median"] / spreads["smidgen"]["seconds"]["median"]
-        cases[method] = {**spreads, "speed_ratio": ratio, "share_of_copy": of_copy, "difference": apart(differences, outs["smidgen"], outs["mergekit"])}
+        size = (scratch / "base" / "model.safetensors").stat().st_size / 1e9
+        cases[method] = {"gigabytes": size, **spreads, "speed_ratio": ratio, "share_of_copy": of_copy, "difference": apart(differences, outs["smidgen"], outs["mergekit"])}
         for side, s in spreads.items():
             rows.append([f"{method}: {side}", *(s["seconds"][k] for k in ("median", "least", "most")), s["peak_mb"]["median"], ratio if side == "mergekit" else ""])
         print(method, cases[method]["difference"], flush=True)

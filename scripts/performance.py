@@ -161,7 +161,7 @@ def merge_section(result):
     for method, e in result["cases"].items():
         sides = [spread(e[side]["seconds"]) for side in ("smidgen", "mergekit", "copy")]
         peaks = [number(e[side]["peak_mb"]["median"]) for side in ("smidgen", "mergekit")]
-        rows.append([method, *sides, f"{e['speed_ratio']:.1f}", f"{100 * e['share_of_copy']:.0f} %", *peaks, f"{100 * e['difference']['equal']:.2f} %"])
+        rows.append([f"{method}, {e['gigabytes']:.1f} GB each", *sides, f"{e['speed_ratio']:.1f}", f"{100 * e['share_of_copy']:.0f} %", *peaks, f"{100 * e['difference']['equal']:.2f} %"])
     text = "## Merging, against mergekit\n\nSeconds from start to end, the output synced; 'copy' reads every input, writes one output and does nothing else, and 'of copy' is its speed that is reached. "
     text += "Values differ where magnitudes are equal at a threshold (`ties`), where masks are random (`dare_ties`), and by the last bit of bf16 (`slerp`).\n\n"
     return text + table(["method", "smidgen", "mergekit", "copy", "times mergekit", "of copy", "smidgen, MB", "mergekit, MB", "equal values"], rows)
