@@ -27,6 +27,7 @@ class Descriptor {
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return file_; }
+  int take() { return std::exchange(file_, -1); }
 
  private:
   int file_;
@@ -128,12 +129,7 @@ MappedFile::MappedFile(const fs::path& path) : path_(path) {
   void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (data == MAP_FAILED) throw os_error("map", path, errno);
   data_ = static_cast<const std::byte*>(data);
-  file_ = ::dup(file.get());
-  if (file_ < 0) {
-    const int code = errno;
-    ::munmap(data, size_);
-    throw os_error("open", path, code);
-  }
+  file_ = file.take();
 }
 
 MappedFile::~MappedFile() {

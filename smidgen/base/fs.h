@@ -35,9 +35,9 @@ class MappedFile {
   // Hints to the kernel about pages inside this file; they never change what is read.
   void will_need(std::span<const std::byte> part) const;
   void release(std::span<const std::byte> part) const;
-  // Copies a part of bytes() without mapping its pages: in passes over files larger than memory
-  // that is twice as fast as touching them, and a file that was cut meanwhile is an Error instead
-  // of SIGBUS.
+  // Copies a part of bytes() without bringing its pages into the mapping, so that nothing is left
+  // to release. A file that was cut meanwhile is an Error format; touching bytes() would end the
+  // process.
   void read(std::span<const std::byte> part, std::byte* out) const;
 
  private:

@@ -36,6 +36,13 @@ TEST(MappedFile, ShowsTheBytesAndRefusesTheRest) {
   moved.release(bytes);
   EXPECT_EQ(static_cast<char>(moved.bytes()[0]), 's');
 
+  std::string some(3, ' ');
+  const auto into = reinterpret_cast<std::byte*>(some.data());
+  moved.read(bytes.subspan(5, 3), into);
+  EXPECT_EQ(some, "byt");
+  fs::resize_file(folder / "a", 6);
+  expect_words(error_of([&] { moved.read(bytes.subspan(5, 3), into); }), {"format", "cut to 6"});
+
   write_file(folder / "empty", "");
   expect_words(error_of([&] { MappedFile(folder / "empty"); }), {"format", "empty"});
   expect_words(error_of([&] { MappedFile(folder.path()); }), {"folder, not a file"});
