@@ -6,7 +6,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "smidgen/base/error.h"
-#include "smidgen/kernels/plain_values.h"
+#include "smidgen/delta/stored_values.h"
 #include "smidgen/methods/merge.h"
 #include "smidgen/methods/open_model.h"
 
@@ -31,11 +31,7 @@ class FolderSource : public Source {
   Json config() const override { return files_.config; }
 
   void read(const SourceTensor& tensor, int64_t begin, std::span<float> out) const override {
-    thread_local std::vector<std::byte> bytes;
-    const auto stored = part(tensor, begin, static_cast<int64_t>(out.size()));
-    bytes.resize(stored.size());
-    files_.tensors->read(stored, bytes.data());
-    read_values(tensor.stored, bytes.data(), static_cast<int64_t>(out.size()), out.data());
+    read_stored(*files_.tensors, tensor.name, begin, out);
   }
   std::optional<TensorView> stored(const SourceTensor& tensor) const override {
     return files_.tensors->view(tensor.name);
@@ -45,13 +41,6 @@ class FolderSource : public Source {
   }
 
  private:
-  std::span<const std::byte> part(const SourceTensor& tensor, int64_t begin, int64_t count) const {
-    const FormatInfo& format = info(tensor.stored);
-    const TensorView view = files_.tensors->view(tensor.name);
-    return view.bytes.subspan(static_cast<size_t>(begin / format.elements * format.bytes),
-                              static_cast<size_t>(count / format.elements * format.bytes));
-  }
-
   std::string label_;
   ModelFiles files_;
   std::vector<SourceTensor> tensors_;

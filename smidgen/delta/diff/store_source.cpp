@@ -1,6 +1,5 @@
-#include "smidgen/base/error.h"
 #include "smidgen/delta/diff/subject.h"
-#include "smidgen/io/dequantise.h"
+#include "smidgen/delta/stored_values.h"
 
 namespace smidgen {
 
@@ -22,26 +21,13 @@ class StoreSource : public Source {
     return store_->view(tensor.name);
   }
   void read(const SourceTensor& tensor, int64_t begin, std::span<float> out) const override {
-    const auto part = bytes(tensor, begin, static_cast<int64_t>(out.size()));
-    thread_local std::vector<std::byte> packed;
-    packed.resize(part.size());
-    store_->read(part, packed.data());
-    to_f32(tensor.stored, packed.data(), static_cast<int64_t>(out.size()), out.data());
+    read_stored(*store_, tensor.name, begin, out);
   }
   void release(const SourceTensor& tensor) const override {
     store_->release(store_->view(tensor.name).bytes);
   }
 
  private:
-  // Of whole blocks.
-  std::span<const std::byte> bytes(const SourceTensor& tensor, int64_t begin, int64_t count) const {
-    const FormatInfo& format = info(tensor.stored);
-    SMIDGEN_ASSERT(begin % format.elements == 0 && count % format.elements == 0);
-    return store_->view(tensor.name)
-        .bytes.subspan(static_cast<size_t>(begin / format.elements * format.bytes),
-                       static_cast<size_t>(count / format.elements * format.bytes));
-  }
-
   std::string label_;
   std::shared_ptr<const TensorStore> store_;
   std::vector<SourceTensor> tensors_;

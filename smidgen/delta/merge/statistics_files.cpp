@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "smidgen/base/error.h"
+#include "smidgen/delta/stored_values.h"
 #include "smidgen/io/safetensors.h"
 #include "smidgen/kernels/plain_values.h"
 
@@ -26,15 +27,8 @@ class FileStatistics : public MergeStatistics {
 
   void read(size_t input, int64_t begin, std::span<float> out) const override {
     const Input& from = inputs_.at(input);
-    const TensorView view = from.file->view(from.tensor);
-    const auto size = static_cast<size_t>(info(view.format).bytes);
-    const auto bytes = view.bytes.subspan(static_cast<size_t>(begin) * size, out.size() * size);
-    const auto count = static_cast<int64_t>(out.size());
-    thread_local std::vector<std::byte> packed;
-    packed.resize(bytes.size());
-    from.file->read(bytes, packed.data());
-    read_values(view.format, packed.data(), count, out.data());
-    if (!all_finite(count, out.data()))
+    read_stored(*from.file, from.tensor, begin, out);
+    if (!all_finite(static_cast<int64_t>(out.size()), out.data()))
       throw Error(ErrorKind::data,
                   str("statistics of ", from.tensor, " hold values that are no numbers"),
                   from.file->where());
